@@ -198,7 +198,7 @@ class StudyConfig(_Section):
         return value
 
 
-Section = TypeVar("Section", bound=_Section)
+Section = TypeVar("Section", bound=BaseModel)
 
 
 def validated(section: type[Section], values: object, where: str) -> Section:

@@ -1,0 +1,8 @@
+"""A study: a plan of runs, and the executor that makes what is missing of it. Configuration, then plan, then run."""
+
+from affinage.study.engine import Engine, engine
+from affinage.study.events import Event, Outcome
+from affinage.study.plan import Plan, PlannedRun, Progress, plan, progress, question_table
+from affinage.study.run import run
+
+__all__ = ["Engine", "Event", "Outcome", "Plan", "PlannedRun", "Progress", "engine", "plan", "progress", "question_table", "run"]

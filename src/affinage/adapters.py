@@ -1,0 +1,138 @@
+"""Adapters on disk: a folder that PEFT loads too, with a card that says what the adapter is and what it has seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from affinage import __version__
+from affinage.backbone import Backbone, Identity
+from affinage.config import PromptConfig, validated
+from affinage.methods import Adapter, registry
+from affinage.records import UserError
+from affinage.store import write_atomically, write_json
+
+__all__ = ["AdapterCard", "load", "read_card", "save"]
+
+CARD, CONFIG, TENSORS, PICKLE = "affinage.json", "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCard:
+    """What an adapter says of itself; its `affinage.json`."""
+
+    method: str
+    settings: Mapping[str, Any]
+    culture: str
+    """The culture that it was trained on; empty for an untrained start."""
+    split: str
+    """Name of the split whose training side it was trained on."""
+    seen: frozenset[str]
+    """Template ids that it was trained or chosen on."""
+    start: tuple[str | int | float, ...]
+    """Key of the start's random stream; adapters with the same key began with the same tensor."""
+    prompt: PromptConfig
+    """How questions were put in training."""
+    backbone: Identity
+    """The frozen model that it belongs to."""
+    data: str
+    """Digest of the data set."""
+    version: str = field(default=__version__)
+    """Version of Affinage."""
+
+
+def save(adapter: Adapter, folder: Path, card: AdapterCard) -> None:
+    """Writes an adapter's folder: tensors and PEFT configuration, the card last, so that a folder with a card is whole.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    method = registry.get(card.method)
+    tensors = adapter.final_tensors()
+    settings = method.settings.model_validate(dict(card.settings))
+    peft = method.to_peft(settings, adapter.shape, tensors) if method.peft_type else None
+    kept: Mapping[str, Tensor] = tensors if peft is None else peft.tensors
+    config: dict[str, Any] = {"peft_type": None} if peft is None else {**peft.config, "base_model_name_or_path": card.backbone.id}
+    write_atomically(folder / TENSORS, save_tensors({name: value.cpu().contiguous() for name, value in kept.items()}, {"format": "pt"}))
+    write_json(folder / CONFIG, config)
+    write_json(
+        folder / CARD,
+        {
+            "method": card.method,
+            "settings": dict(card.settings),
+            "culture": card.culture,
+            "split": card.split,
+            "seen_templates": sorted(card.seen),
+            "start": list(card.start),
+            "prompt": card.prompt.model_dump(mode="json"),
+            "backbone": card.backbone.as_dict(),
+            "data": card.data,
+            "version": card.version,
+        },
+    )
+
+
+def read_card(folder: Path) -> AdapterCard:
+    """The card of an adapter's folder.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    path = folder / CARD
+    todo = "Give the folder `adapter/` of a finished run."
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return AdapterCard(
+            method=values["method"],
+            settings=values["settings"],
+            culture=values["culture"],
+            split=values["split"],
+            seen=frozenset(values["seen_templates"]),
+            start=tuple(values["start"]),
+            prompt=validated(PromptConfig, values["prompt"], str(path)),
+            backbone=Identity(**values["backbone"]),
+            data=values["data"],
+            version=values["version"],
+        )
+    except OSError:
+        raise UserError(str(folder), f"no readable {CARD}", "an adapter's folder", todo) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(str(path), f"{type(error).__name__}: {error}", "an adapter's card", todo) from None
+
+
+def load(folder: Path, backbone: Backbone) -> Adapter:
+    """The adapter in a folder, ready for the model that it was made for.
+
+    Raises:
+        UserError: no adapter there, one of another backbone, a pickle, or tensors that do not fit.
+    """
+    card = read_card(folder)
+    if card.backbone.digest != backbone.identity.digest:
+        raise UserError(
+            f"adapter {folder}",
+            f"one made for {card.backbone.id} (digest {card.backbone.digest[:12]})",
+            f"one made for {backbone.identity.id} (digest {backbone.identity.digest[:12]})",
+            "Load the model that it was made for, or train it anew.",
+        )
+    path = folder / TENSORS
+    if not path.exists() and (folder / PICKLE).exists():
+        raise UserError(str(folder / PICKLE), "a pickle, which can run code when it is loaded", TENSORS, "Convert it with the tool that made it.")
+    try:
+        tensors = load_tensors(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise UserError(str(path), str(error), "a whole safetensors file", "Train the adapter again, or copy it again.") from None
+    method = registry.get(card.method)
+    settings = validated(method.settings, dict(card.settings), str(folder / CARD))
+    if method.peft_type is not None:
+        tensors = method.from_peft(settings, backbone.shape, tensors)
+    adapter = method.restore(settings, backbone.shape, tensors)
+    adapter.origin, adapter.seen = str(folder), card.seen
+    return adapter

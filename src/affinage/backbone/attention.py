@@ -1,0 +1,269 @@
+"""The one attention function under every architecture, and the tree that it reads: attention by strips.
+
+A *strip* is the nodes that one sequence adds to the tree. Its queries see that sequence's whole path from the root, so attention over the tree is
+a batch of small dense attentions, padded inside this module alone; everything else in the model stays flat, [1, N, ...].
+
+Letters: N nodes, S strips, Q queries and T keys per strip, K key/value heads, G query heads per key head, D head width, P prefix slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from affinage.pack import Packed, strips
+from affinage.records import UserError
+
+__all__ = ["KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "plant"]
+
+KEYWORD = "affinage_tree"
+"""Keyword argument of the model call under which the tree travels; never module state, which a recomputation would read at the wrong time."""
+
+LONGEST_STRIP = 32
+"""Queries per strip at most: longer ones waste products above the diagonal, shorter ones read the keys more often."""
+
+INERT = frozenset(
+    {"is_causal", "position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "output_router_logits"}
+    | {"past_key_values", "position_embeddings", "return_dict", "logits_to_keep"}
+)
+"""Keywords of the model call that reach attention without a meaning for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which ancestors a layer sees: `sliding`, the nearest `size`; `chunked`, those of the same `size` positions."""
+
+    kind: Literal["sliding", "chunked"]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Keys and values that an adapter puts before the text, for every adapter of a cohort.
+
+    Both are [L, R, P, K, D]: keys as a cache would hold them (already rotated where the model rotates).
+    """
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Strips of similar length on the backbone's device."""
+
+    queries: Tensor
+    """[S * Q] nodes."""
+    keys: Tensor
+    """[S * T] nodes."""
+    adapter: Tensor
+    """[S] adapter of each strip."""
+    query_position: Tensor
+    """[S, Q] positions, prefix slots counted."""
+    key_position: Tensor
+    """[S, P + T] positions; -1 for padding."""
+    biases: dict[Window | None, Tensor] = field(default_factory=dict)
+    """Made when a layer first asks for its window; [S, 1, 1, Q, P + T]."""
+
+    def bias(self, window: Window | None) -> Tensor:
+        """0 where a query sees a key, -inf elsewhere; [S, 1, 1, Q, P + T], float32."""
+        if window not in self.biases:
+            query, key = self.query_position[:, :, None], self.key_position[:, None, :]
+            visible = (key <= query) & (key >= 0)
+            if window is not None and window.kind == "sliding":
+                visible &= query - key < window.size
+            elif window is not None:
+                visible &= query // window.size == key // window.size
+            bias = torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, float("-inf"))
+            self.biases[window] = bias[:, None, None]
+        return self.biases[window]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What the attention function needs of a pack."""
+
+    groups: tuple[Group, ...]
+    back: Tensor
+    """[N] where each node's result stands in the groups' results laid end to end."""
+    windows: tuple[Window | None, ...]
+    """Per layer, where the configuration tells a window that the model does not hand to attention."""
+    prefix: Prefix | None = None
+    calls: list[tuple[int, Tensor, Tensor]] | None = None
+    """Where asked for: (layer, keys [N, K, D], values [N, K, Dv]) of each call, in the order of the calls."""
+
+
+def plant(packed: Packed, windows: Sequence[Window | None], device: torch.device, prefix: Prefix | None = None, calls: list[tuple[int, Tensor, Tensor]] | None = None) -> Tree:
+    """The tree of a pack on a device.
+
+    Args:
+        packed: the batch.
+        windows: per layer the window that only the configuration tells, or None.
+        device: of the backbone.
+        prefix: keys and values before the text; its slots push the text's positions back.
+        calls: a list that gathers each layer's keys and values.
+    """
+    cut, back = strips(packed, LONGEST_STRIP)
+    slots = 0 if prefix is None else prefix.keys.shape[2]
+    groups = []
+    for strip in cut:
+        start, count = torch.from_numpy(strip.start), torch.from_numpy(strip.count)
+        query = torch.arange(strip.queries.shape[1])
+        position = start[:, None] + torch.where(query < count[:, None], query, 0)
+        key = torch.arange(strip.keys.shape[1]).expand(len(start), -1)
+        key = torch.where(key < (start + count)[:, None], key + slots, -1)
+        if slots:
+            key = torch.cat([torch.arange(slots).expand(len(start), -1), key], dim=1)
+        groups.append(
+            Group(
+                queries=torch.from_numpy(strip.queries).flatten().to(device),
+                keys=torch.from_numpy(strip.keys).flatten().to(device),
+                adapter=torch.from_numpy(strip.adapter).to(device),
+                query_position=(position + slots).to(device),
+                key_position=key.to(device),
+            )
+        )
+    return Tree(tuple(groups), torch.from_numpy(back).to(device), tuple(windows), prefix, calls)
+
+
+def _window(module: nn.Module, tree: Tree, sliding_window: int | None, layer: int) -> Window | None:
+    """The window of this call: the one handed in, else the configuration's."""
+    if sliding_window is not None:
+        return Window("sliding", int(sliding_window))
+    return tree.windows[layer]
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    affinage_tree: Tree | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention over the token tree, with the signature of transformers' `AttentionInterface`.
+
+    Args:
+        module: the attention layer; its `layer_idx` is read.
+        query: [1, G * K, N, D].
+        key: [1, K, N, D].
+        value: [1, K, N, Dv]; Dv need not be D.
+        attention_mask: must be None: visibility is the tree's.
+        scaling: factor of the scores; default 1 / sqrt(D).
+        dropout: must be 0.
+        sliding_window: how many ancestors (itself counted) a node sees.
+        softcap: scores become softcap * tanh(score / softcap).
+        s_aux: [G * K] attention sinks, one logit per query head in every softmax.
+        affinage_tree: the tree.
+        **others: refused unless None or known to be without meaning here.
+
+    Returns:
+        [1, N, G * K, Dv], and None for the weights.
+
+    Raises:
+        UserError: the model hands over something that this function does not know; it never computes wrongly.
+    """
+    _refuse_unknown(module, attention_mask, dropout, others)
+    if affinage_tree is None:
+        raise UserError(type(module).__name__, "a call without the token tree", "the tree as a keyword argument", "This model cannot be used.")
+    tree = affinage_tree
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    window = _window(module, tree, sliding_window, layer)
+    heads, kv_heads, width = query.shape[1], key.shape[1], query.shape[-1]
+    repeat = heads // kv_heads
+    rows = query[0].transpose(0, 1) * (width**-0.5 if scaling is None else scaling)
+    flat_key, flat_value = key[0].transpose(0, 1), value[0].transpose(0, 1)
+    if tree.calls is not None:
+        tree.calls.append((layer, flat_key, flat_value))
+    results = []
+    for group in tree.groups:
+        count, long = group.query_position.shape
+        q = rows.index_select(0, group.queries).view(count, long, kv_heads, repeat, width)
+        q = q.permute(0, 2, 3, 1, 4).reshape(count, kv_heads, repeat * long, width)
+        k = _gather(flat_key, group.keys, count)
+        v = _gather(flat_value, group.keys, count)
+        if tree.prefix is not None:
+            k = torch.cat([_slots(tree.prefix.keys[layer], group.adapter, k), k], dim=2)
+            v = torch.cat([_slots(tree.prefix.values[layer], group.adapter, v), v], dim=2)
+        score = (q @ k.transpose(2, 3)).float().view(count, kv_heads, repeat, long, -1)
+        if softcap is not None:
+            score = torch.tanh(score / softcap) * softcap
+        weight = _softmax(score + group.bias(window), s_aux).to(v.dtype)
+        out = weight.view(count, kv_heads, repeat * long, -1) @ v
+        out = out.view(count, kv_heads, repeat, long, -1).permute(0, 3, 1, 2, 4)
+        results.append(out.reshape(count * long, heads, v.shape[-1]))
+    return torch.cat(results).index_select(0, tree.back)[None], None
+
+
+def _gather(flat: Tensor, nodes: Tensor, count: int) -> Tensor:
+    """[N, K, D] -> [S, K, T, D]. A node shared by strips gets their gradients added up, in float32."""
+    chosen = flat.float().index_select(0, nodes).to(flat.dtype) if flat.requires_grad else flat.index_select(0, nodes)
+    return chosen.view(count, -1, *flat.shape[1:]).transpose(1, 2)
+
+
+def _slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:
+    """[R, P, K, D] -> [S, K, P, D] in the backbone's type."""
+    return prefix.index_select(0, adapter).transpose(1, 2).to(like.dtype)
+
+
+def _softmax(score: Tensor, sinks: Tensor | None) -> Tensor:
+    """Softmax over the last axis of [S, K, G, Q, T], with one more logit per head where the model has sinks."""
+    if sinks is None:
+        return score.softmax(-1)
+    _, kv_heads, repeat, _, _ = score.shape
+    sink = sinks.float().view(1, kv_heads, repeat, 1, 1).expand(*score.shape[:-1], 1)
+    return torch.cat([score, sink], dim=-1).softmax(-1)[..., :-1]
+
+
+def _refuse_unknown(module: nn.Module, mask: Tensor | None, dropout: float, others: dict[str, Any]) -> None:
+    """Everything that would change the result and is not understood is an error."""
+    strange = sorted(name for name, value in others.items() if value is not None and name not in INERT)
+    if mask is not None:
+        strange.append("attention_mask")
+    if dropout:
+        strange.append(f"dropout={dropout}")
+    if strange:
+        raise UserError(
+            f"attention of {type(module).__name__}",
+            f"the arguments {', '.join(strange)}",
+            "only arguments that Affinage's attention understands",
+            "This architecture is not supported; please report it with its name.",
+        )
+
+
+def dense_attend(
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling: float, softcap: float | None = None, s_aux: Tensor | None = None
+) -> Tensor:
+    """The definition: attention with a dense mask, in float32; the reference that `attend` is tested against.
+
+    Args:
+        query: [1, G * K, N, D].
+        key: [1, K, N, D].
+        value: [1, K, N, Dv].
+        visible: [N, N] whether i sees j.
+        scaling: factor of the scores.
+        softcap: see `attend`.
+        s_aux: see `attend`.
+
+    Returns:
+        [1, N, G * K, Dv].
+    """
+    repeat = query.shape[1] // key.shape[1]
+    score = (query.float() @ key.float().repeat_interleave(repeat, 1).transpose(2, 3)) * scaling
+    if softcap is not None:
+        score = torch.tanh(score / softcap) * softcap
+    score = score.masked_fill(~visible, float("-inf"))
+    if s_aux is not None:
+        score = torch.cat([score, s_aux.float().view(1, -1, 1, 1).expand(1, -1, score.shape[2], 1)], -1)
+    weight = score.softmax(-1)[..., : visible.shape[1]]
+    return (weight @ value.float().repeat_interleave(repeat, 1)).to(query.dtype).transpose(1, 2)

@@ -1,0 +1,145 @@
+"""From a model's name to a frozen backbone: configuration, weights, tokenizer, probe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PretrainedConfig
+
+from affinage.backbone.attention import attend
+from affinage.backbone.catalogue import resolve
+from affinage.backbone.model import Backbone, Identity
+from affinage.backbone.probe import probe, probe_configuration, require
+from affinage.backbone.shape import shape_of
+from affinage.config import ModelConfig
+from affinage.encode import Tokens
+from affinage.records import BackboneShape, UserError
+
+__all__ = ["configuration", "describe", "load", "tokens"]
+
+AttentionInterface.register("affinage", attend)
+
+_BLOCKS, _BLOCK = 64, 4096
+"""A weights file is known by its size and by so many blocks of so many bytes, spread over it."""
+
+
+def describe(config: ModelConfig) -> tuple[BackboneShape, Identity]:
+    """Shape and identity of a model, from its configuration; weights are not loaded.
+
+    Raises:
+        UserError: no such model, or transformers cannot build it.
+    """
+    place = resolve(config.id)
+    settings = configuration(place, config.revision)
+    return shape_of(settings), _identity(config.id, place, settings)
+
+
+def load(config: ModelConfig) -> Backbone:
+    """A frozen model, probed, ready to compute over token trees.
+
+    Sets the number of CPU threads and, on CPU, deterministic algorithms, for the whole process: both are part of a plan.
+
+    Raises:
+        UserError: no such model, or one that fails the probe.
+    """
+    place = resolve(config.id)
+    settings = configuration(place, config.revision)
+    require(probe_configuration(settings), config.id)
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    transformers.utils.logging.disable_progress_bar()  # ours says what happens
+    extra: dict[str, Any] = _gguf(place) | ({"quantization_config": GgufConfig(dequantize=True)} if _gguf(place) else {"use_safetensors": True})
+    model = _from_hub(
+        lambda: AutoModelForCausalLM.from_pretrained(
+            _folder(place), revision=config.revision or "main", dtype=getattr(torch, config.dtype), attn_implementation="affinage", **extra
+        ),
+        config.id,
+    )
+    model = model.to(device).eval().requires_grad_(False)
+    if config.gradient_checkpointing:
+        _silence(model)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train()
+    require(probe(model, settings), config.id)
+    return Backbone(model, tokens(config), shape_of(settings), _identity(config.id, place, settings))
+
+
+def tokens(config: ModelConfig) -> Tokens:
+    """The model's tokenizer with its stop tokens; weights are not loaded.
+
+    Raises:
+        UserError: no such model, or a tokenizer that cannot be used.
+    """
+    place = resolve(config.id)
+    revision = config.revision or "main"
+    tokenizer = _from_hub(lambda: AutoTokenizer.from_pretrained(_folder(place), revision=revision, **_gguf(place)), config.id)
+    try:
+        stops = GenerationConfig.from_pretrained(_folder(place), revision=revision).eos_token_id
+    except OSError:  # a model without generation_config.json stops at its tokenizer's end-of-text token
+        stops = None
+    return Tokens(tokenizer, stops if stops is not None else ())
+
+
+def configuration(place: Path | str, revision: str | None = None) -> PretrainedConfig:
+    """The configuration of a folder, GGUF file or hub id.
+
+    Raises:
+        UserError: there is none, or transformers does not know its model type.
+    """
+    return _from_hub(lambda: AutoConfig.from_pretrained(_folder(place), revision=revision or "main", **_gguf(place)), str(place))
+
+
+def _from_hub(call: Any, name: str) -> Any:
+    """What transformers answers, its errors as ours."""
+    try:
+        return call()
+    except (OSError, ValueError) as error:
+        message = " ".join(str(error).split())[:400]
+        raise UserError(
+            f"model {name}", message, "a model that transformers can load, here or on the hub", "Check the name and the network; `affinage models ls`."
+        ) from None
+
+
+def _folder(place: Path | str) -> str:
+    return str(place.parent if isinstance(place, Path) and place.suffix == ".gguf" else place)
+
+
+def _gguf(place: Path | str) -> dict[str, Any]:
+    return {"gguf_file": place.name} if isinstance(place, Path) and place.suffix == ".gguf" else {}
+
+
+def _identity(name: str, place: Path | str, config: PretrainedConfig) -> Identity:
+    """Of a hub id the commit, which names the content; of a folder or file a digest of the content."""
+    if isinstance(place, str):
+        commit = str(getattr(config, "_commit_hash", None) or "")
+        return Identity(name, commit, hashlib.sha256(f"{name}@{commit}".encode()).hexdigest())
+    kept = {key: value for key, value in config.to_dict().items() if key not in {"transformers_version", "_name_or_path", "dtype", "torch_dtype"}}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
+    files = [place] if place.suffix == ".gguf" else sorted(place.glob("*.safetensors"))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            for block in range(_BLOCKS):
+                stream.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
+                digest.update(stream.read(_BLOCK))
+    return Identity(name, "", digest.hexdigest())
+
+
+def _silence(model: nn.Module) -> None:
+    """Every dropout and jitter to zero: checkpointing needs train mode, a frozen backbone must not change in it."""
+    owners: list[Any] = [*model.modules(), *{id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values()]
+    for owner in owners:
+        for name, value in list(vars(owner).items()):
+            noisy = any(part in name for part in ("dropout", "layerdrop", "jitter", "pdrop"))
+            if (noisy or (name == "p" and isinstance(owner, nn.Dropout))) and isinstance(value, float):
+                setattr(owner, name, 0.0)

@@ -1,0 +1,173 @@
+"""A frozen model that computes over token trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from affinage.backbone.attention import KEYWORD, Prefix, Tree, plant
+from affinage.backbone.doors import Doors, LowRank
+from affinage.backbone.shape import longest_position, node_limit, windows_of
+from affinage.encode import Tokens
+from affinage.pack import Branch, Packed, pack
+from affinage.records import BackboneShape, UserError
+
+__all__ = ["Backbone", "Identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which frozen model; an adapter belongs to one and refuses another."""
+
+    id: str
+    """As the user named it: hub id, folder, catalogue name."""
+    revision: str
+    """Commit of a hub id; empty otherwise."""
+    digest: str
+    """Digest of configuration and weights."""
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {"id": self.id, "revision": self.revision, "digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backbone:
+    """A frozen decoder-only model, its tokenizer and what is known of both."""
+
+    model: Any
+    """A transformers causal language model whose attention is ours; every parameter frozen."""
+    tokens: Tokens
+    shape: BackboneShape
+    identity: Identity
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings are."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights and activations."""
+        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
+        return dtype
+
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """The model's input embeddings of these ids, [len(ids), H], float32."""
+        with torch.no_grad():
+            return self.model.get_input_embeddings()(torch.tensor(ids, device=self.device)).float().cpu()  # type: ignore[no-any-return]
+
+    def keys_values(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Keys and values that the model computes over a text, each [L, T, K, D], float32, keys as a cache would hold them."""
+        calls: list[tuple[int, Tensor, Tensor]] = []
+        with torch.no_grad(), self.logits(pack([Branch((*ids, 0), len(ids))]), calls=calls):
+            pass
+        calls.sort(key=lambda call: call[0])
+        return torch.stack([key for _, key, _ in calls]).float().cpu(), torch.stack([value for _, _, value in calls]).float().cpu()
+
+    @contextmanager
+    def logits(
+        self, packed: Packed, doors: Sequence[Doors] = (Doors(),), *, calls: list[tuple[int, Tensor, Tensor]] | None = None
+    ) -> Iterator[Tensor]:
+        """Logits [M, V] at the nodes that predict something (`packed.predicting`), in the backbone's type.
+
+        The backward pass belongs inside the `with`: under gradient checkpointing layers are computed again there, adapters included.
+
+        Args:
+            packed: a batch.
+            doors: one per adapter of the pack.
+            calls: a list that gathers each layer's keys and values.
+
+        Raises:
+            UserError: the pack is longer than the model's positions allow.
+        """
+        prefix = _prefix(doors)
+        slots = 0 if prefix is None else prefix.keys.shape[2]
+        self._check_length(packed, slots)
+        tree = plant(packed, windows_of(self.model.config), self.device, prefix, calls)
+        position = torch.from_numpy(packed.depth + slots).to(self.device)
+        with ExitStack() as stack:
+            self._open(stack, packed, doors)
+            result = self.model(
+                inputs_embeds=self._embeddings(packed, doors)[None],
+                position_ids=position[None],
+                use_cache=False,
+                logits_to_keep=torch.from_numpy(packed.predicting).to(self.device),
+                **{KEYWORD: tree},
+            )
+            yield result.logits[0]
+
+    def _embeddings(self, packed: Packed, doors: Sequence[Doors]) -> Tensor:
+        """[N, H]: the token's embedding, or the adapter's vector where a node has no token."""
+        ids = torch.from_numpy(packed.ids)
+        text = self.model.get_input_embeddings()(ids.clamp(min=0).to(self.device))
+        if all(door.vectors is None for door in doors):
+            return text  # type: ignore[no-any-return]
+        vectors = [text.new_zeros(0, self.shape.width) if door.vectors is None else door.vectors.to(text.device, text.dtype) for door in doors]
+        counts = torch.tensor([len(v) for v in vectors])
+        first = len(ids) + counts.cumsum(0) - counts
+        adapter = torch.repeat_interleave(torch.arange(len(doors)), torch.from_numpy(packed.segments).diff())
+        place = torch.where(ids < 0, first[adapter] - ids - 1, torch.arange(len(ids)))
+        return torch.cat([text, *vectors]).index_select(0, place.to(text.device))
+
+    def _open(self, stack: ExitStack, packed: Packed, doors: Sequence[Doors]) -> None:
+        """Hooks the low-rank updates onto their modules until the stack closes."""
+        names = sorted({name for door in doors for name in door.updates})
+        known = {name for name, _, _ in self.shape.linears}
+        strange = [name for name in names if name not in known]
+        if strange:
+            raise UserError("adapter", f"updates of {', '.join(strange[:3])}", "plain linear modules of the decoder layers", "Check its target modules.")
+        segments = packed.segments.tolist()
+        for name in names:
+            updates = tuple(door.updates.get(name) for door in doors)
+            handle = self.model.get_submodule(name).register_forward_hook(_hook(updates, segments))
+            stack.callback(handle.remove)
+
+    def _check_length(self, packed: Packed, slots: int) -> None:
+        longest, why = longest_position(self.model.config)
+        needed = int(packed.depth.max()) + 1 + slots
+        if longest is not None and needed > longest:
+            raise UserError(
+                f"model {self.identity.id}", f"a sequence of {needed} tokens", f"at most {longest}: {why}", "Shorten the prompt or the virtual tokens."
+            )
+        limit = node_limit(self.model.config)
+        if limit is not None and packed.nodes > limit:
+            raise UserError(
+                f"model {self.identity.id}", f"a pack of {packed.nodes} nodes", f"at most {limit}: it derives positions from the index",
+                "Lower `evaluation.nodes_per_pack` or `training.batch_size`.",
+            )  # fmt: skip
+
+
+def _prefix(doors: Sequence[Doors]) -> Prefix | None:
+    """The cohort's prefixes side by side; all have one length, which the lockstep of a cohort guarantees."""
+    pairs = [(door.keys, door.values) for door in doors if door.keys is not None and door.values is not None]
+    if not pairs:
+        return None
+    if len(pairs) != len(doors) or len({keys.shape for keys, _ in pairs}) != 1:
+        raise ValueError("adapters of one cohort need prefixes of one length")
+    return Prefix(torch.stack([keys for keys, _ in pairs], 1), torch.stack([values for _, values in pairs], 1))
+
+
+def _hook(updates: Sequence[LowRank | None], segments: Sequence[int]) -> Any:
+    """A forward hook that adds each adapter's update to its own nodes."""
+
+    def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        x = args[0]
+        if x.shape[:-1] != (1, segments[-1]):
+            raise UserError(type(module).__name__, f"an input of shape {tuple(x.shape)}", "one row per node", "Leave this module out of the targets.")
+        parts = []
+        for r, update in enumerate(updates):
+            own = x[:, segments[r] : segments[r + 1]]
+            if update is None:
+                parts.append(output.new_zeros(1, segments[r + 1] - segments[r], output.shape[-1]))
+            else:
+                parts.append(own @ update.a.to(x.device, x.dtype).T @ (update.b * update.scale).to(x.device, x.dtype).T)
+        return output + (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
+
+    return add

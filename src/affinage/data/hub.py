@@ -1,0 +1,79 @@
+"""Files of a data set on the hub: fetched once, resumed where a fetch broke off, read from the cache without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import yaml
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from affinage.data.files import read_text
+from affinage.records import UserError
+
+__all__ = ["hub_files"]
+
+_CARD = "README.md"
+
+
+def hub_files(repository: str, configuration: str, revision: str | None) -> tuple[list[Path], str]:
+    """The files of one configuration of a data set, as its card lists them.
+
+    Args:
+        repository: `owner/name` of a data set.
+        configuration: name of one of the configurations in the card's header.
+        revision: branch, tag or commit. Default: the newest.
+
+    Returns:
+        The files, sorted, and the commit that they are of.
+
+    Raises:
+        UserError: no network and nothing in the cache, no such data set or revision, or no such configuration.
+    """
+    where = f"hub data set {repository}" + (f" at {revision}" if revision else "")
+    folder = _fetch(where, repository, revision, [_CARD])
+    patterns = list(_data_files(folder / _CARD, configuration, where))
+    # The commit, not the branch: the card and the files must be of one version.
+    commit = folder.name
+    files = _fetch(where, repository, commit, patterns)
+    found = sorted({file for pattern in patterns for file in files.glob(pattern)})
+    if not found:
+        raise UserError(where, f"no file {', '.join(patterns)}", "the files that its card lists", "Name another revision: `path: hub@REVISION`.")
+    return found, commit
+
+
+def _fetch(where: str, repository: str, revision: str | None, patterns: list[str]) -> Path:
+    """The folder of a snapshot with at least the files that the patterns fit; its name is the commit."""
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        todo = "Connect and run again (a broken fetch goes on where it stopped), or give the path of a copy."
+        raise UserError(where, f"no connection and no copy in the cache ({_first_line(error)})", "a reachable hub", todo) from None
+    except HfHubHTTPError as error:
+        todo = "Check the revision, HF_ENDPOINT and HF_TOKEN, or give the path of a copy."
+        raise UserError(where, f"the hub's refusal ({_first_line(error)})", "a data set that the hub serves", todo) from None
+    except OSError as error:
+        raise UserError(where, f"a fetch that broke off ({_first_line(error)})", "a whole file", "Run again: it goes on where it stopped.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _data_files(card: Path, configuration: str, where: str) -> Iterator[str]:
+    """Paths or patterns of a configuration's files, from the header of the data set's card."""
+    header = read_text(card).split("---")
+    try:
+        stated: Any = yaml.safe_load(header[1]) if len(header) > 2 else {}
+    except yaml.YAMLError:
+        stated = {}
+    configurations = {entry.get("config_name"): entry.get("data_files") for entry in (stated or {}).get("configs", [])}
+    if not configurations.get(configuration):
+        found = f"a card with the configurations {', '.join(map(str, configurations)) or '(none)'}"
+        raise UserError(where, found, f"the configuration {configuration}", "Name another revision: `path: hub@REVISION`.")
+    files = configurations[configuration]
+    for entry in [files] if isinstance(files, str) else files:
+        paths = entry["path"] if isinstance(entry, dict) else entry
+        yield from [paths] if isinstance(paths, str) else paths

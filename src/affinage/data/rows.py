@@ -1,0 +1,128 @@
+"""From raw rows to a data set: every row is checked, and a malformed one is set aside with file, line and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from affinage.data.base import COLUMNS, Dataset, Terms
+from affinage.data.cultures import name_in_text, open_questions
+from affinage.records import MAXIMUM_OPTIONS, MCQ, Fault, UserError
+
+__all__ = ["Rows", "assemble", "checked"]
+
+MINIMUM_OPTIONS = 2
+
+
+@dataclass(slots=True)
+class Rows:
+    """Collects questions and faults while a file is read; a question's place in its file is kept for messages."""
+
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in (*COLUMNS, "file", "line")})
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, mcq: MCQ, file: str, line: int) -> None:
+        """Takes a question whose values have the right types; whether they make sense is checked later, for all at once."""
+        for name in COLUMNS:
+            self.columns[name].append(getattr(mcq, name))
+        self.columns["file"].append(file)
+        self.columns["line"].append(line)
+
+    def fault(self, file: str, line: int, reason: str) -> None:
+        """Takes a row that cannot be read at all."""
+        self.faults.append(Fault(file, line, reason))
+
+    def frame(self) -> pl.DataFrame:
+        """The questions so far, with `file` and `line`; texts without outer white space."""
+        frame = pl.DataFrame(self.columns, schema={**COLUMNS, "file": pl.String(), "line": pl.Int64()})
+        strip = [pl.col(name).str.strip_chars() for name, dtype in COLUMNS.items() if dtype == pl.String]
+        return frame.with_columns(*strip, *(pl.col(name).list.eval(pl.element().str.strip_chars()) for name in ("options", "option_cultures")))
+
+
+def checked(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:
+    """The well-formed rows, and a fault for each other one.
+
+    Args:
+        frame: columns of `COLUMNS` and `file`, `line`.
+
+    Returns:
+        The good rows without `file` and `line`, and the faults in the order of the rows. Of several rows with one id the first is good.
+    """
+    options = pl.col("options")
+    count = options.list.len()
+    text = {name: pl.col(name).is_null() | (pl.col(name) == "") for name in ("mcq_id", "template_id", "culture", "question")}
+    twice = options.list.eval(pl.element().filter(pl.element().is_duplicated())).list.first()
+    rules: list[tuple[pl.Expr, pl.Expr]] = [
+        (text["mcq_id"], pl.lit("no id; expected one that no other row has")),
+        (text["template_id"], pl.lit("no template; expected the id of the question that all cultures share")),
+        (text["culture"], pl.lit("no culture; expected the culture that the question is about")),
+        (text["question"], pl.lit("no question; expected its text")),
+        (
+            ~count.is_between(MINIMUM_OPTIONS, MAXIMUM_OPTIONS),
+            pl.format(f"{{}} options; expected {MINIMUM_OPTIONS} to {MAXIMUM_OPTIONS}", count),
+        ),
+        (options.list.eval(pl.element().is_null() | (pl.element() == "")).list.any(), pl.lit("an empty option; expected a text in each")),
+        (options.list.n_unique() != count, pl.format("option '{}' stands there twice; expected distinct options", twice)),
+        (
+            pl.col("option_cultures").list.len() != count,
+            pl.format("{} option cultures for {} options; expected one each", pl.col("option_cultures").list.len(), count),
+        ),
+        (
+            ~pl.col("answer").is_between(0, count.cast(pl.Int32) - 1),
+            pl.format("answer {} is outside the {} options; expected an index from 0", pl.col("answer"), count),
+        ),
+        (~pl.col("mcq_id").is_first_distinct(), pl.format("id '{}' occurs before; expected ids that occur once", pl.col("mcq_id"))),
+    ]
+    reason = pl.coalesce(*(pl.when(wrong.fill_null(True)).then(message.fill_null("a value is missing")) for wrong, message in rules))
+    judged = frame.with_columns(reason.alias("reason"))
+    bad = judged.filter(pl.col("reason").is_not_null())
+    faults = [Fault(*row) for row in bad.select("file", "line", "reason").iter_rows()]
+    return judged.filter(pl.col("reason").is_null()).select(*COLUMNS), faults
+
+
+def assemble(
+    name: str,
+    frame: pl.DataFrame,
+    terms: Terms,
+    *,
+    where: str,
+    faults: Sequence[Fault] = (),
+    culture_names: Mapping[str, str] | None = None,
+    questions_left_open: Mapping[str, str] | None = None,
+    left_out: Mapping[str, int] | None = None,
+    revision: str = "",
+) -> Dataset:
+    """A data set of checked rows.
+
+    Args:
+        name: the source's name.
+        frame: well-formed rows, columns of `COLUMNS`.
+        terms: licence and citation.
+        where: file or folder, for the message.
+        faults: malformed rows of the source.
+        culture_names: culture -> name in text, where the source states it.
+        questions_left_open: template id -> question with `{culture}`, where the source states it.
+        left_out: reason -> items that made no question by the source's rule.
+        revision: the source's version.
+
+    Raises:
+        UserError: no row is left.
+    """
+    if frame.is_empty():
+        first = f" The first fault: {faults[0]}" if faults else ""
+        raise UserError(where, f"no usable question ({len(faults)} malformed rows)", "at least one", f"Check the file's contents.{first}")
+    names = {culture: name_in_text(culture) for culture in sorted(frame["culture"].unique())} | dict(culture_names or {})
+    return Dataset(
+        name=name,
+        frame=frame,
+        terms=terms,
+        culture_names=names,
+        open_questions=open_questions(frame, names) | dict(questions_left_open or {}),
+        row_counts=frame.group_by("culture", "template_id").agg(pl.len().alias("rows")).sort("culture", "template_id"),
+        faults=tuple(faults),
+        left_out=dict(left_out or {}),
+        revision=revision,
+    )

@@ -1,0 +1,355 @@
+"""The only place that tokenises: rendered questions as token ids, for one tokenizer and one set of template arguments.
+
+    tokens = Tokens(AutoTokenizer.from_pretrained(folder), stop_ids=generation_config.eos_token_id)
+    encoded, refused = tokens.encode_all(questions, config, seed=0)
+
+Context and continuation are encoded as one text, which must begin with the context's ids; where it does not, a blank moves from the end of
+the context to the continuation, else the question is refused with a reason. Nothing is added that the text does not hold: a template that
+wants a beginning-of-text token writes it.
+
+Speed rests on one property, checked for each token when the tokenizer is wrapped: text is cut at special tokens before anything else
+happens to it, so ids(before + special + after) = ids(before) + ids(special + after). Only what follows the context's last special token has
+to be encoded together with the answers, and under most templates that is the same few characters for every question.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, final
+
+import jinja2
+import jinja2.meta
+
+from affinage.config import PromptConfig
+from affinage.prompts import LETTERS, render
+from affinage.records import MCQ, Encoded, Rendered, UserError
+from affinage.registry import suggest
+
+__all__ = ["FIXED_DATE", "Refusal", "Tokens"]
+
+FIXED_DATE = "2025-01-01"
+"""What `strftime_now` tells a chat template, unless the study's template arguments say otherwise."""
+
+Ids = tuple[int, ...]
+
+_CLOCK = re.compile(r"""strftime_now\(\s*(?:format\s*=\s*)?(["'])(.*?)\1\s*\)""")
+_GENERATION_TAGS = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+_PROVIDED = {"messages", "add_generation_prompt", "tools", "documents", "raise_exception"}
+"""What a template reads that is not for the study to say; `strftime_now` is."""
+
+_BATCH = 20_000
+"""Texts per call of the tokenizer: bounds the memory of its intermediate records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A question that cannot be put to this model, and why; it is counted and reported, never scored as wrong."""
+
+    mcq: MCQ
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A rendered question's texts, cut where encoding is known to be independent of what stands on the other side."""
+
+    context: str
+    tail: str
+    """End of the context, from its last special token; the whole context where it has none."""
+    answers: tuple[str, ...]
+    lead: str
+    """Beginning of the ending, up to its first special token."""
+    rest: str
+    """The ending from its first special token."""
+
+    def texts(self) -> Iterator[str]:
+        """Everything that has to be encoded."""
+        yield from (self.context, self.tail, self.rest)
+        for answer in self.answers:
+            yield self.tail + answer
+            yield self.tail + answer + self.lead
+
+    def moved(self) -> _Cut:
+        """The same with the context's last character, a blank, moved to the answers."""
+        return replace(self, context=self.context[:-1], tail=self.tail[:-1], answers=tuple(f" {answer}" for answer in self.answers))
+
+
+@final
+class Tokens:
+    """A tokenizer with what decides how questions are put to its model: stop tokens and template arguments.
+
+    Args:
+        tokenizer: a transformers tokenizer with a Rust backend.
+        stop_ids: the ids that end a generation (`generation_config.eos_token_id`, one or several); the tokenizer's own
+            end-of-text token is added.
+        arguments: arguments of the chat template.
+
+    Raises:
+        UserError: no Rust backend, or arguments that the template does not know.
+    """
+
+    def __init__(self, tokenizer: Any, stop_ids: int | Iterable[int] | None = (), arguments: Mapping[str, str | int | bool] | None = None) -> None:
+        self._tokenizer = tokenizer
+        self.name = str(tokenizer.name_or_path) or type(tokenizer).__name__
+        if not getattr(tokenizer, "is_fast", False):
+            raise UserError(f"tokenizer of {self.name}", type(tokenizer).__name__, "one with a Rust backend (tokenizer.json)", "Convert it first.")
+        given = (stop_ids,) if isinstance(stop_ids, int) else tuple(stop_ids or ())
+        own = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
+        self.stop_ids: Ids = tuple(dict.fromkeys((*own, *given)))
+        """Ids that end a generation, the tokenizer's own first."""
+        self.stops: tuple[str, ...] = tuple(self.decode((stop,)) for stop in self.stop_ids)
+        """Their texts."""
+        self.template = _template(tokenizer, self.name)
+        """The chat template as the model's authors wrote it; None for a base model."""
+        self.arguments = _resolved(dict(arguments or {}), self.template, self.name)
+        """Every argument that the template gets, those included that are set here: thinking off, a fixed date."""
+        added = tokenizer.added_tokens_decoder.values()
+        special = [token.content for token in added if token.special and token.content]
+        self._control = _any_of(special)
+        self._cutting = _any_of(self._independent(special))
+
+    def conversation(self, messages: list[dict[str, str]]) -> str:
+        """The whole conversation through the chat template, without a generation prompt.
+
+        Raises:
+            UserError: there is no chat template, or it refuses such a conversation (some take no system message).
+        """
+        where = f"chat template of {self.name}"
+        if self.template is None:
+            raise UserError(where, "none", "a chat template", "Set `prompt.chat: false` for plain text.")
+        arguments = {name: value for name, value in self.arguments.items() if name != "strftime_now"}
+        try:
+            text = self._tokenizer.apply_chat_template(messages, chat_template=self._clockless, tokenize=False, **arguments)
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise UserError(where, f"a refusal: {error}", f"a template that takes {roles}", "Change `prompt.system` or the arguments.") from None
+        return str(text)
+
+    @cached_property
+    def start(self) -> str:
+        """The text of what the tokenizer puts before plain text, usually its beginning-of-text token or nothing.
+
+        Raises:
+            UserError: no text gives the ids that the tokenizer's own special tokens give.
+        """
+        plain = "Question"
+        wanted = list(self._tokenizer(plain)["input_ids"])
+        bos = self._tokenizer.bos_token or ""
+        for start in ("", bos, f"{bos} "):
+            ids = list(self.ids((start + plain,))[0])
+            if wanted[: len(ids)] == ids:
+                return start
+        raise UserError(f"tokenizer of {self.name}", f"{wanted} for {plain!r}", "a beginning-of-text token before it", "Use a chat template.")
+
+    @cached_property
+    def template_digest(self) -> str:
+        """SHA-256 of the chat template, hexadecimal; of the empty text where there is none."""
+        return hashlib.sha256((self.template or "").encode()).hexdigest()
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of everything that decides ids, hexadecimal; padding and truncation, which calls change, apart."""
+        state = json.loads(self._tokenizer.backend_tokenizer.to_str())
+        state.update(padding=None, truncation=None)
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of each text, nothing added."""
+        if not texts:
+            return []
+        settings = {"add_special_tokens": False, "return_attention_mask": False, "padding": False, "truncation": False, "verbose": False}
+        encoded = self._tokenizer(list(texts), **settings)
+        return [tuple(ids) for ids in encoded["input_ids"]]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, special tokens included."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def encode(self, rendered: Rendered, *, letters: bool = False) -> Encoded | Refusal:
+        """A rendered question as token ids.
+
+        Args:
+            rendered: the question as text.
+            letters: its answers are letters, each of which must then be one token of its own.
+        """
+        return self._encode_each((rendered,), letters)[0]
+
+    def encode_all(self, questions: Sequence[MCQ], config: PromptConfig, *, seed: int) -> tuple[list[Encoded], list[Refusal]]:
+        """Questions as token ids, in their order, and those that cannot be put to this model.
+
+        Raises:
+            UserError: a faulty prompt or template, or letters that are no single tokens of this tokenizer.
+        """
+        letters = config.style == "letters"
+        if letters and questions:
+            self._check_letters(max(len(question.options) for question in questions), config)
+        rendered = [render(question, config, self, seed=seed) for question in questions]
+        outcomes = self._encode_each(rendered, letters)
+        return [each for each in outcomes if isinstance(each, Encoded)], [each for each in outcomes if isinstance(each, Refusal)]
+
+    def _check_letters(self, count: int, config: PromptConfig) -> None:
+        """Refuses a tokenizer that cannot say `count` letters with one token each after this prompt."""
+        options = tuple(f"option {number}" for number in range(1, count + 1))
+        probe = MCQ("probe", "probe", "US", "", "Which one?", options, ("",) * count, 0)
+        outcome = self.encode(render(probe, config, self, seed=0), letters=True)
+        if isinstance(outcome, Refusal):
+            todo = "Use the style `text`, or another `prompt.closing`."
+            raise UserError(f"letters A to {LETTERS[count - 1]} with the tokenizer of {self.name}", outcome.reason, "one distinct token each", todo)
+
+    def _encode_each(self, rendered: Sequence[Rendered], letters: bool) -> list[Encoded | Refusal]:
+        """Each rendered question as ids, or the reason why not."""
+        empties = [replace(each, context=each.empty_context, empty_context=None) for each in rendered if each.empty_context is not None]
+        everything = [*rendered, *empties]
+        cuts = [self._cut(each) for each in everything]
+        known: dict[str, Ids] = {}
+        self._learn(known, (text for cut in cuts for text in cut.texts()))
+        outcomes = [self._joined(each, cut, known) for each, cut in zip(everything, cuts, strict=True)]
+        again = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, str) and cuts[at].tail.endswith(" ")]
+        moved = [cuts[at].moved() for at in again]
+        self._learn(known, (text for cut in moved for text in cut.texts()))
+        for at, cut in zip(again, moved, strict=True):
+            outcomes[at] = self._joined(everything[at], cut, known)
+        empty = iter(outcomes[len(rendered) :])
+        return [
+            self._judged(each, outcome, next(empty) if each.empty_context is not None else None, letters)
+            for each, outcome in zip(rendered, outcomes[: len(rendered)], strict=True)
+        ]
+
+    def _learn(self, known: dict[str, Ids], texts: Iterable[str]) -> None:
+        """Adds the ids of texts that are not known yet."""
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        for first in range(0, len(new), _BATCH):
+            batch = new[first : first + _BATCH]
+            known.update(zip(batch, self.ids(batch), strict=True))
+
+    def _cut(self, rendered: Rendered) -> _Cut:
+        """Cuts context and ending at special tokens."""
+        start = 0
+        for found in self._cutting.finditer(rendered.context):
+            start = found.start()
+        first = self._cutting.search(rendered.ending)
+        end = first.start() if first else len(rendered.ending)
+        return _Cut(rendered.context, rendered.context[start:], rendered.answers, rendered.ending[:end], rendered.ending[end:])
+
+    def _joined(self, rendered: Rendered, cut: _Cut, known: Mapping[str, Ids]) -> Encoded | str:
+        """Context ids and continuation ids, or the reason why the text does not fall apart at a token's edge."""
+        tail, rest = known[cut.tail], known[cut.rest]
+        continuations, scored = [], []
+        for answer in cut.answers:
+            alone, ended = known[cut.tail + answer], known[cut.tail + answer + cut.lead]
+            if alone[: len(tail)] != tail:
+                return f"the prompt's end {cut.tail[-20:]!r} and the answer {answer!r} share a token"
+            if ended[: len(alone)] != alone:
+                return f"the answer {answer!r} and its ending {(cut.lead + cut.rest)!r} share a token"
+            if len(alone) == len(tail):
+                return f"the answer {answer!r} has no token of its own"
+            continuations.append((*ended[len(tail) :], *rest))
+            scored.append(len(alone) - len(tail))
+        return Encoded(rendered, known[cut.context], tuple(continuations), tuple(scored))
+
+    def _judged(self, rendered: Rendered, outcome: Encoded | str, empty: Encoded | str | None, letters: bool) -> Encoded | Refusal:
+        """The outcome, unless its ids cannot be scored."""
+        texts = (rendered.mcq.question, *rendered.mcq.options)
+        control = next((found.group() for found in map(self._control.search, texts) if found), None)
+        if control is not None:
+            return Refusal(rendered.mcq, f"its text holds the control token {control!r}")
+        for each in (outcome, empty):
+            if isinstance(each, str):
+                return Refusal(rendered.mcq, each)
+            reason = self._unscorable(each, letters) if each else None
+            if reason is not None:
+                return Refusal(rendered.mcq, reason)
+        assert isinstance(outcome, Encoded)
+        return replace(outcome, empty=empty) if isinstance(empty, Encoded) else outcome
+
+    def _unscorable(self, encoded: Encoded, letters: bool) -> str | None:
+        """Why the options' ids cannot be told apart, or do not end."""
+        answers = encoded.rendered.answers
+        seen: dict[Ids, str] = {}
+        for answer, ids, scored in zip(answers, encoded.continuation_ids, encoded.scored, strict=True):
+            if ids[-1] not in self.stop_ids:
+                return f"the ending {encoded.rendered.ending!r} is not encoded as a stop token"
+            if letters and scored != 1:
+                return f"the letter {answer!r} is {scored} tokens"
+            other = seen.setdefault(ids, answer)
+            if other != answer:
+                return f"{other!r} and {answer!r} have the same tokens"
+        return None
+
+    @cached_property
+    def _clockless(self) -> str:
+        """The chat template with today's date replaced by the fixed one."""
+        assert self.template is not None
+        if "strftime_now" not in self.arguments:
+            return self.template
+        day = datetime.datetime.fromisoformat(str(self.arguments["strftime_now"]))
+        return _CLOCK.sub(lambda call: json.dumps(day.strftime(call.group(2))), self.template)
+
+    def _independent(self, special: Sequence[str]) -> set[str]:
+        """The special tokens at which text is cut before anything else happens to it; each is tried."""
+        parts = self.ids([token + " A b\n" for token in special])
+        independent = set(special)
+        for before in ("A b", "A b "):
+            head, *wholes = self.ids([before, *(before + token + " A b\n" for token in special)])
+            independent &= {token for token, part, whole in zip(special, parts, wholes, strict=True) if head + part == whole}
+        return independent
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """A pattern that finds any of the texts, the longest first; nothing where there are none."""
+    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) or r"(?!)")
+
+
+def _template(tokenizer: Any, name: str) -> str | None:
+    """The tokenizer's chat template; the one named `default` where it has several."""
+    if not tokenizer.chat_template:
+        return None
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise UserError(f"chat template of {name}", str(error), "one template, or several with a `default`", "Name one of them `default`.") from None
+
+
+def _resolved(arguments: dict[str, str | int | bool], template: str | None, name: str) -> dict[str, str | int | bool]:
+    """The arguments with thinking off and a fixed date where the template knows them.
+
+    Raises:
+        UserError: a template that is no Jinja, arguments that it does not know, a date that is none, or a clock read in an unknown way.
+    """
+    known = _inputs(template, name) if template is not None else set()
+    faults = [
+        UserError(f"prompt.template_arguments.{unknown}", "an argument that the chat template does not read", "one that it reads", todo)
+        for unknown in sorted(set(arguments) - known)
+        for todo in [suggest(unknown, known) if known else "Remove it: the template reads none."]
+    ]
+    if faults:
+        raise UserError.join(faults)
+    if "enable_thinking" in known:
+        arguments.setdefault("enable_thinking", False)
+    if "strftime_now" in known:
+        date = arguments.setdefault("strftime_now", FIXED_DATE)
+        try:
+            datetime.datetime.fromisoformat(str(date))
+        except ValueError:
+            raise UserError("prompt.template_arguments.strftime_now", repr(date), "a date like 2025-01-01", "Mend it.") from None
+        if "strftime_now(" in _CLOCK.sub("", template or ""):
+            raise UserError(f"chat template of {name}", "a date whose format is computed", "a literal format", "Give the tokenizer another template.")
+    return dict(sorted(arguments.items()))
+
+
+def _inputs(template: str, name: str) -> set[str]:
+    """Names that the template reads from outside and that no tokenizer provides: its arguments."""
+    environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
+    try:
+        # The `generation` tags mark text for training masks; plain Jinja does not know them.
+        tree = environment.parse(_GENERATION_TAGS.sub("", template))
+    except jinja2.TemplateSyntaxError as error:
+        raise UserError(f"chat template of {name}", str(error), "a Jinja template", "Give the tokenizer another template.") from None
+    read = jinja2.meta.find_undeclared_variables(tree)
+    return {each for each in read if each not in _PROVIDED and not each.endswith("_token")}

@@ -1,0 +1,75 @@
+"""Scores an adapter, or the untouched model, on questions; the packs are the same for all of them, so paired comparisons share their rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from affinage.backbone import Backbone, Doors
+from affinage.config import PromptConfig
+from affinage.encode import Refusal
+from affinage.methods import Adapter
+from affinage.pack import greedy_packs, pack
+from affinage.records import Encoded, ItemScore, UserError
+from affinage.scoring import item_scores, option_branches, unscored
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    backbone: Backbone,
+    adapter: Adapter | None,
+    encoded: Sequence[Encoded],
+    refused: Sequence[Refusal] = (),
+    *,
+    prompt: PromptConfig,
+    nodes_per_pack: int = 4096,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[ItemScore]:
+    """Scores each question once.
+
+    Args:
+        backbone: the frozen model.
+        adapter: trained tensors; None for the untouched model.
+        encoded: the questions.
+        refused: questions that could not be encoded; they keep their place with their reason.
+        prompt: how questions were put and are scored.
+        nodes_per_pack: node budget of a pack.
+        on_progress: told how many questions are done, after each pack.
+
+    Returns:
+        One record per question, in the order given, the refused ones last.
+
+    Raises:
+        UserError: the adapter has seen some of the questions' templates.
+    """
+    _refuse_seen(adapter, encoded)
+    items = [option_branches(each, prompt.score) for each in encoded]
+    results: list[ItemScore | None] = [None] * len(encoded)
+    done = 0
+    for chosen in greedy_packs(items, nodes_per_pack):
+        branches = [branch for i in chosen for branch in items[i]]
+        placed = branches if adapter is None else [adapter.place(branch) for branch in branches]
+        packed = pack(placed)
+        with torch.no_grad(), backbone.logits(packed, [Doors() if adapter is None else adapter.doors()]) as logits:
+            scores = item_scores([encoded[i] for i in chosen], logits, packed, prompt.score, letters=prompt.style == "letters")
+        for i, score in zip(chosen, scores, strict=True):
+            results[i] = score
+        done += len(chosen)
+        on_progress(done)
+    return [score for score in results if score is not None] + [unscored(refusal.mcq, refusal.reason) for refusal in refused]
+
+
+def _refuse_seen(adapter: Adapter | None, encoded: Sequence[Encoded]) -> None:
+    """An adapter is never tested on a template that it was trained or chosen on."""
+    if adapter is None:
+        return
+    seen = sorted({each.rendered.mcq.template_id for each in encoded} & adapter.seen)
+    if seen:
+        raise UserError(
+            f"adapter {adapter.origin}",
+            f"{len(seen)} templates that it has seen in training: {', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}",
+            "questions of unseen templates only",
+            "Test it on the test side of its own split.",
+        )

@@ -1,0 +1,198 @@
+"""What a method is: a closed form for its size, a start, and an adapter that enters the model through the doors.
+
+A new method is one new file in this folder: a final subclass of `Adapter`, a final subclass of `Method`, and `register(...)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from affinage.backbone import Backbone, Doors
+from affinage.config import MethodConfig, TrainingConfig, validated
+from affinage.pack import Branch
+from affinage.records import BackboneShape, UserError
+from affinage.registry import Registry, suggest
+from affinage.seeds import seed_of
+
+__all__ = ["Adapter", "Key", "Method", "Peft", "ResolvedMethod", "Settings", "normal", "parameter", "register", "registry", "resolve"]
+
+Key = tuple[str | int | float, ...]
+"""Names the random stream of a start: method, split, start index, seed; never the culture."""
+
+
+class Settings(BaseModel):
+    """A method's own values; docstrings under fields are their help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Adapter(nn.Module, ABC):
+    """Trained tensors and how they enter the model. Every parameter is trained; nothing else of the adapter changes.
+
+    Args:
+        shape: of the backbone that it belongs to.
+    """
+
+    method: ClassVar[str]
+    """The name of its method."""
+
+    def __init__(self, shape: BackboneShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    origin: str = "a fresh start"
+    """Where it was read from, for messages."""
+
+    seen: frozenset[str] = frozenset()
+    """Template ids that it was trained or chosen on; it is never tested on them."""
+
+    @abstractmethod
+    def doors(self) -> Doors:
+        """What it puts into the model in one pass; made anew in each, so that gradients reach the parameters."""
+
+    def place(self, branch: Branch) -> Branch:
+        """A sequence with the adapter's virtual tokens in it; by default none."""
+        return branch
+
+    @abstractmethod
+    def final_tensors(self) -> dict[str, Tensor]:
+        """What is handed on when training is over, by name, float32; what only training needed (a projection) is left out."""
+
+    def parameter_count(self) -> int:
+        """Number of trained values."""
+        return sum(p.numel() for p in self.parameters())
+
+
+@dataclass(frozen=True, slots=True)
+class Peft:
+    """An adapter in PEFT's format."""
+
+    config: Mapping[str, Any]
+    """The content of adapter_config.json, without the base model's name."""
+    tensors: Mapping[str, Tensor]
+    """The content of adapter_model.safetensors."""
+
+
+class Method(ABC):
+    """One way of adapting a frozen model."""
+
+    name: ClassVar[str]
+    settings: ClassVar[type[Settings]]
+    peft_type: ClassVar[str | None] = None
+    """PEFT's name of the method; None where PEFT cannot hold it."""
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]]
+    """Preset -> {"settings": ..., "training": ...}; each has `default`."""
+
+    @abstractmethod
+    def count(self, settings: Any, shape: BackboneShape) -> int:
+        """Trained values, in closed form."""
+
+    @abstractmethod
+    def build(self, settings: Any, backbone: Backbone, key: Key) -> Adapter:
+        """An adapter at its start.
+
+        Args:
+            settings: of this method's settings type.
+            backbone: gives the shape, and embeddings or keys and values of texts to starts that want them.
+            key: of the random stream.
+        """
+
+    @abstractmethod
+    def restore(self, settings: Any, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Adapter:
+        """The adapter with these final tensors.
+
+        Raises:
+            UserError: tensors are missing, superfluous, or of another shape.
+        """
+
+    def to_peft(self, settings: Any, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Peft:
+        """The final tensors in PEFT's format.
+
+        Raises:
+            UserError: PEFT cannot hold the method.
+        """
+        raise _no_peft(self.name)
+
+    def from_peft(self, settings: Any, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The final tensors out of PEFT's format.
+
+        Raises:
+            UserError: PEFT cannot hold the method, or the tensors do not fit.
+        """
+        raise _no_peft(self.name)
+
+
+def _no_peft(name: str) -> UserError:
+    return UserError(f"method {name}", "a method that PEFT's format cannot hold", "one that it can", "Use it with Affinage itself.")
+
+
+registry: Registry[Method] = Registry("method")
+"""Every method by name; `none`, the untouched model, is no adapter and stands beside it."""
+
+
+def register(method: Method) -> Method:
+    """Makes a method known under its name."""
+    return registry.add(method.name, method)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ResolvedMethod:
+    """A method of a study with every value filled in."""
+
+    label: str
+    name: str
+    settings: Settings
+    training: TrainingConfig
+
+    def build(self, backbone: Backbone, key: Key) -> Adapter:
+        """An adapter at its start (`Method.build`)."""
+        return registry.get(self.name).build(self.settings, backbone, key)
+
+
+def resolve(config: MethodConfig, training: TrainingConfig) -> ResolvedMethod:
+    """Fills in a method's values: its preset, then the study's training values that were written down, then the method's own.
+
+    Raises:
+        UserError: unknown method, preset or setting; faults are reported together.
+    """
+    where = f"methods.{config.label or config.name}"
+    method = registry.get(config.name)
+    if config.preset not in method.presets:
+        raise UserError(f"{where}.preset", repr(config.preset), "a known preset", suggest(config.preset, method.presets))
+    preset = method.presets[config.preset]
+    written = {name: getattr(training, name) for name in training.model_fields_set}
+    values = {**preset.get("training", {}), **written, **config.training}
+    settings = validated(method.settings, {**preset.get("settings", {}), **config.settings}, f"{where}.settings")
+    return ResolvedMethod(config.label or config.name, config.name, settings, validated(TrainingConfig, values, f"{where}.training"))
+
+
+def normal(shape: Sequence[int], *key: str | int | float, deviation: float = 1.0) -> Tensor:
+    """A float32 tensor of independent normal values with mean 0, from the stream `key`, the same on every device."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed_of(*key))) * deviation
+
+
+def parameter(value: Tensor) -> nn.Parameter:
+    """A trained tensor: float32, its own memory."""
+    return nn.Parameter(value.detach().clone().float().contiguous())
+
+
+def exactly(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Refuses tensors other than those expected.
+
+    Raises:
+        UserError: naming each that is missing, superfluous or of another shape.
+    """
+    faults = [f"no {name}" for name in expected if name not in tensors]
+    faults += [f"an unknown {name}" for name in tensors if name not in expected]
+    faults += [f"{name} of shape {list(tensors[name].shape)}" for name, size in expected.items() if name in tensors and tensors[name].shape != size]
+    if faults:
+        shapes = ", ".join(f"{name} {list(size)}" for name, size in list(expected.items())[:4])
+        raise UserError(where, "; ".join(faults[:4]), f"{shapes}{', ...' if len(expected) > 4 else ''}", "Is this adapter made for this model?")

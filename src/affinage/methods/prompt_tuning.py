@@ -1,0 +1,116 @@
+"""Prompt-tuning (Lester, Al-Rfou and Constant 2021, arXiv 2104.08691): P trained vectors before the input, [P; E(x)], section 2.
+
+Door 1: the vectors are the root of the token tree and count in the depth. Trained values: P * H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, final
+
+from pydantic import Field
+from torch import Tensor
+
+from affinage.backbone import Backbone, Doors
+from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, normal, parameter, register
+from affinage.methods.starts import Start, start_ids
+from affinage.pack import Branch
+from affinage.records import BackboneShape
+
+__all__ = ["PromptTuning", "PromptTuningSettings", "SoftPrompt"]
+
+
+@final
+class PromptTuningSettings(Settings):
+    """Values of prompt-tuning."""
+
+    length: int = Field(16, ge=1)
+    """P, number of virtual tokens."""
+    start: Start = "vocabulary"
+    """`random`: normal values; `vocabulary`: embeddings of sampled tokens; `text`: embeddings of a text's tokens."""
+    deviation: float = Field(1.0, gt=0)
+    """Standard deviation of a random start."""
+    text: str | None = None
+    """Text of the start `text`."""
+
+
+@final
+class SoftPrompt(Adapter):
+    """P vectors at the root.
+
+    Args:
+        vectors: [P, H].
+        shape: of the backbone.
+    """
+
+    method = "prompt-tuning"
+
+    def __init__(self, vectors: Tensor, shape: BackboneShape) -> None:
+        super().__init__(shape)
+        self.vectors = parameter(vectors)
+
+    def doors(self) -> Doors:
+        """The vectors."""
+        return Doors(vectors=self.vectors)
+
+    def place(self, branch: Branch) -> Branch:
+        """Before everything else, the chat header included."""
+        length = len(self.vectors)
+        return replace(branch, ids=tuple(range(-1, -length - 1, -1)) + branch.ids, first=branch.first + length)
+
+    def final_tensors(self) -> dict[str, Tensor]:
+        """`vectors` [P, H]."""
+        return {"vectors": self.vectors.detach()}
+
+
+@final
+class PromptTuning(Method):
+    """P * H trained values."""
+
+    name = "prompt-tuning"
+    settings = PromptTuningSettings
+    peft_type = "PROMPT_TUNING"
+    presets: ClassVar = {
+        "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 3e-3}},
+        "paper": {"settings": {"length": 16, "start": "random", "deviation": 1.0}, "training": {"rate": 1e-4}},
+    }
+
+    def count(self, settings: PromptTuningSettings, shape: BackboneShape) -> int:
+        """P * H."""
+        return settings.length * shape.width
+
+    def build(self, settings: PromptTuningSettings, backbone: Backbone, key: Key) -> Adapter:
+        """Vectors from the start's stream."""
+        shape = backbone.shape
+        if settings.start == "random":
+            return SoftPrompt(normal((settings.length, shape.width), "soft prompt", *key, deviation=settings.deviation), shape)
+        return SoftPrompt(backbone.embed(start_ids(settings.start, settings.text, settings.length, backbone, key)), shape)
+
+    def restore(self, settings: PromptTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Adapter:
+        """From `vectors` [P, H]."""
+        exactly(tensors, {"vectors": (settings.length, shape.width)}, "adapter of method prompt-tuning")
+        return SoftPrompt(tensors["vectors"], shape)
+
+    def to_peft(self, settings: PromptTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Peft:
+        """PEFT's PROMPT_TUNING: the same tensor under its name."""
+        config = {
+            "peft_type": self.peft_type,
+            "task_type": "CAUSAL_LM",
+            "inference_mode": True,
+            "num_virtual_tokens": settings.length,
+            "token_dim": shape.width,
+            "num_transformer_submodules": 1,
+            "num_attention_heads": shape.kv_heads,
+            "num_layers": shape.layers,
+            "prompt_tuning_init": "RANDOM",
+        }
+        return Peft(config, {"prompt_embeddings": tensors["vectors"]})
+
+    def from_peft(self, settings: PromptTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensor under our name."""
+        exactly(tensors, {"prompt_embeddings": (settings.length, shape.width)}, "PEFT adapter of type PROMPT_TUNING")
+        return {"vectors": tensors["prompt_embeddings"]}
+
+
+register(PromptTuning())

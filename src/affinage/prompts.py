@@ -1,0 +1,161 @@
+"""The only place that composes text: a question as one context and, per option, one continuation.
+
+The user's turn, style `letters` (instruction and closing are values of `PromptConfig`; `text` has no list of options):
+
+    What do people in Spain eat for breakfast? Answer with the letter of the right option only.
+    A. pan con tomate
+    B. congee
+
+    Answer:
+
+The whole conversation goes through the model's chat template once, with a sentinel as the assistant's text: what stands before the sentinel
+is the context, what stands after it, up to and including the first stop token, ends every answer. So nothing is assumed about a template.
+
+With the benchmark's JSON instruction the turn is the benchmark's own, character for character, and the answer is still the bare letter: the
+benchmark reads a letter out of the JSON, and the letter is what can be scored in the same place for every model. That a model then wants to
+begin with `{` is the cost of that wording, and is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Protocol
+
+from affinage import seeds
+from affinage.config import PromptConfig
+from affinage.records import MAXIMUM_OPTIONS, MCQ, Rendered, UserError
+
+__all__ = ["JSON_INSTRUCTION", "LETTERS", "Chat", "render"]
+
+LETTERS = ascii_uppercase[:MAXIMUM_OPTIONS]
+
+JSON_INSTRUCTION = (
+    'Without any explanation, choose only one from the given alphabet choices(e.g., A, B, C). Provide as JSON format: {"answer_choice":""}'
+)
+"""BLEnD's own wording."""
+
+_INSTRUCTIONS = {
+    "letters": "Answer with the letter of the right option only.",
+    "text": "Answer in a few words, without any explanation.",
+    "text-listed": "Answer with the text of the right option only.",
+}
+
+_SENTINEL = "AssistantTextGoesHere"
+"""Letters alone, so that no template trims or escapes it."""
+
+_WITH_ARTICLE = {"US": "the US", "UK": "the UK"}
+
+_PLAIN = "Set `prompt.chat: false` for plain text, or give the tokenizer another chat template."
+
+
+class Chat(Protocol):
+    """What a model's tokenizer says about conversations; `encode.Tokens` is the real one."""
+
+    @property
+    def name(self) -> str:
+        """The tokenizer's name, for messages."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts of the tokens that end a generation; the first is the tokenizer's own end-of-text token where it has one."""
+
+    @property
+    def start(self) -> str:
+        """What the tokenizer puts before plain text (a beginning-of-text token), or nothing."""
+
+    def conversation(self, messages: list[dict[str, str]]) -> str:
+        """The whole conversation through the chat template, the assistant's text included, without a generation prompt."""
+
+
+def render(mcq: MCQ, config: PromptConfig, chat: Chat, *, seed: int) -> Rendered:
+    """A question as text.
+
+    Options that are shown stand in the source's order, or in an order drawn from (`seed`, the question's id) alone. `answers[i]` belongs to
+    source option i: the letter of the place where it is shown, or its text without surrounding white space (templates trim it too).
+
+    With `config.chat` false the context is `chat.start`, the system message, the user's turn and one blank; a tokenizer that joins the blank
+    to the answer gets it there (see `encode`). The ending is then the first of `chat.stops`: one token whatever the tokenizer, and what stops
+    a tuned model's answer. A newline would tie the count of ending tokens to the tokenizer's white space.
+
+    Args:
+        mcq: the question.
+        config: style, instruction, closing line, order, system message.
+        chat: the model's side.
+        seed: the study's seed.
+
+    Raises:
+        UserError: an instruction that does not fit the style, more options than letters, or a chat template that hides, repeats or
+            never ends the assistant's text.
+    """
+    listed = config.style != "text"
+    count = len(mcq.options)
+    if listed and count > len(LETTERS):
+        raise UserError(f"question {mcq.mcq_id}", f"{count} options", f"at most {len(LETTERS)}", "Use the style `text`, which lists none.")
+    shuffled = listed and config.options == "shuffled"
+    order = seeds.permutation(count, "options", seed, mcq.mcq_id) if shuffled else tuple(range(count))
+    if config.style == "letters":
+        places = sorted(range(count), key=order.__getitem__)
+        answers = tuple(LETTERS[place] for place in places)
+    else:
+        answers = tuple(option.strip() for option in mcq.options)
+    shown = [f"{LETTERS[place]}. {mcq.options[source]}" for place, source in enumerate(order)] if listed else []
+    context, ending = _cut(mcq.culture, _turn(mcq.question, shown, config), config, chat)
+    empty = _cut(mcq.culture, _turn("", shown, config), config, chat)[0] if config.score == "pmi" else None
+    return Rendered(mcq, context, answers, ending, order, empty)
+
+
+def _turn(question: str, shown: Sequence[str], config: PromptConfig) -> str:
+    """The user's turn: question and instruction, the options, a blank line and the closing line."""
+    head = " ".join(part for part in (question.strip(), _instruction(config)) if part)
+    # The benchmark has a blank line there, the study as it is described has none.
+    between = "\n\n" if config.instruction == "json" else "\n"
+    body = between.join(part for part in (head, "\n".join(shown)) if part)
+    return f"{body}\n\n{config.closing}" if config.closing else body
+
+
+def _instruction(config: PromptConfig) -> str:
+    """The sentence after the question."""
+    if config.instruction is None:
+        return _INSTRUCTIONS[config.style]
+    if config.instruction == "json":
+        if config.style != "letters":
+            raise UserError("prompt.instruction", f"json with the style {config.style}", "the style letters", "It asks for a letter.")
+        return JSON_INSTRUCTION
+    return config.instruction.strip()
+
+
+def _cut(culture: str, turn: str, config: PromptConfig, chat: Chat) -> tuple[str, str]:
+    """(context, ending) of a conversation whose user says `turn`."""
+    name = _WITH_ARTICLE.get(culture, culture.replace("_", " "))
+    system = config.system.replace("{culture}", name) if config.system is not None else None
+    if not config.chat:
+        beginning = f"{system}\n\n" if system else ""
+        return f"{chat.start}{beginning}{turn} ", _stops(chat)[0]
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    messages.append({"role": "user", "content": turn})
+    sentinel = _SENTINEL
+    while any(sentinel in message["content"] for message in messages):
+        sentinel += "Now"
+    whole = chat.conversation([*messages, {"role": "assistant", "content": sentinel}])
+    times = whole.count(sentinel)
+    if times != 1:
+        raise UserError(f"chat template of {chat.name}", f"the assistant's text {times} times", "it once, as it was given", _PLAIN)
+    context, rest = whole.split(sentinel)
+    return context, _ending(rest, chat)
+
+
+def _ending(rest: str, chat: Chat) -> str:
+    """What the template puts after the answer, up to and including the first stop token."""
+    ends = [(rest.index(stop), -len(stop)) for stop in _stops(chat) if stop in rest]
+    if not ends:
+        stops = " or ".join(repr(stop) for stop in _stops(chat))
+        raise UserError(f"chat template of {chat.name}", f"{rest!r} after the assistant's text", f"a stop token there: {stops}", _PLAIN)
+    start, length = min(ends)
+    return rest[: start - length]
+
+
+def _stops(chat: Chat) -> tuple[str, ...]:
+    if not chat.stops:
+        raise UserError(f"tokenizer of {chat.name}", "no end-of-generation token", "at least one", "Give the model's generation_config one.")
+    return chat.stops

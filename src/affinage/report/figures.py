@@ -1,0 +1,152 @@
+"""The heat map of every pair (the reference study's Figure 2), readable in grey print and without red-green vision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+
+from affinage.report.cells import Cell, Cells
+from affinage.report.evidence import ASSOCIATION, Kind, named, shown
+from affinage.report.tables import percent
+from affinage.stats import Average
+from affinage.store import UNTRAINED
+
+__all__ = ["heat_map", "heat_scale", "save"]
+
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "affinage"}
+_CELL_WIDTH, _CELL_HEIGHT, _GAP, _NOTE, _NARROWEST = 0.86, 0.52, 0.22, 0.25, 6.2
+"""Inches: a cell, the white line between the baselines and the adapters, the note at the bottom, the width that the note needs."""
+_INK = "#1a1a1a"
+
+
+def heat_scale(cells: Cells, average: Average = "template") -> tuple[float, float]:
+    """Lowest and highest accuracy in percent over every method's map: one scale, so that maps can be compared by eye."""
+    values = [c.accuracy.mean for c in cells.all() if c.accuracy and c.average == average and c.reading == "choice"]
+    if not values:
+        return 0.0, 100.0
+    low, high = 100 * min(values), 100 * max(values)
+    return (low, high) if high - low >= 1 else (low - 0.5, high + 0.5)
+
+
+def heat_map(cells: Cells, label: str, scale: tuple[float, float], average: Average = "template") -> Figure:
+    """Trained on the row, tested on the column; the untouched model on top, baselines and untrained start with it.
+
+    A cell shows the mean over runs and below it the sample deviation, percent. Own cultures are framed. Lightness falls with accuracy in
+    equal steps, so the order of the cells survives grey print; the numbers stand in every cell.
+
+    Args:
+        cells: the study's.
+        label: the method.
+        scale: of the colours, percent (`heat_scale`).
+        average: over templates or rows.
+    """
+    columns = cells.evidence.cultures
+    above, trained = _rows(cells, label)
+    gap = _GAP / _CELL_HEIGHT
+    tops = [float(i) for i in range(len(above))] + [len(above) + gap + i for i in range(len(trained))]
+    width, height = max(_NARROWEST, 3.4 + _CELL_WIDTH * len(columns)), 1.95 + _CELL_HEIGHT * (tops[-1] + 1)
+    with mpl.rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(rect=(0, _NOTE / height, 1, 1 - _NOTE / height))
+        figure = Figure(figsize=(width, height), layout=layout)
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for top, (_, kind) in zip(tops, above + trained, strict=True):
+            for place, tested in enumerate(columns):
+                _draw(axes, place, top, cells.cell(kind, tested, "choice", average), scale)
+        axes.set(xlim=(0, len(columns)), ylim=(tops[-1] + 1, 0))
+        _label(axes, [shown(culture) for culture in columns], tops, [name for name, _ in above + trained])
+        _colour_bar(figure, axes, scale, _chance(cells, average))
+        over = "mean over templates" if average == "template" else "mean over question rows"
+        figure.suptitle(f"{named(label)}: accuracy in percent, {over}", fontsize=12, color=_INK)
+        note = "Cell: mean over runs, ± sample deviation; (2/4): two of four runs are there. Framed: own culture."
+        figure.text(0.1 / width, 0.08 / height, note, fontsize=8.5, color=_INK)
+    return figure
+
+
+def _rows(cells: Cells, label: str) -> tuple[list[tuple[str, Kind]], list[tuple[str, Kind]]]:
+    """Names and kinds of the map's rows: what stands above the white line, and the adapters."""
+    evidence = cells.evidence
+    above = [("untouched model", evidence.untouched)]
+    if evidence.expected((label, UNTRAINED)):
+        above.append(("untrained adapter", (label, UNTRAINED)))
+    above.append(("word-country\nassociation", (ASSOCIATION, evidence.untouched[1])))
+    return above, [(shown(culture), (label, culture)) for culture in evidence.trained(label)]
+
+
+def _label(axes: Axes, columns: Sequence[str], tops: Sequence[float], rows: Sequence[str]) -> None:
+    """Names of rows and columns."""
+    axes.set_xticks([place + 0.5 for place in range(len(columns))], columns, rotation=40, ha="left", rotation_mode="anchor")
+    axes.xaxis.tick_top()
+    axes.set_yticks([top + 0.5 for top in tops], rows)
+    axes.tick_params(length=0, labelsize=10, labelcolor=_INK)
+    axes.set_ylabel("trained on", fontsize=11, color=_INK)
+    axes.set_xlabel("tested on", fontsize=11, color=_INK)
+    axes.xaxis.set_label_position("top")
+    axes.spines[:].set_visible(False)
+
+
+def _draw(axes: Axes, place: int, top: float, cell: Cell, scale: tuple[float, float]) -> None:
+    """One cell: its colour, its mean, its deviation, how many runs are missing, and a frame where the adapter is at home."""
+    if cell.kind[1] == cell.tested:
+        axes.add_patch(Rectangle((place, top), 1, 1, fill=False, edgecolor=_INK, linewidth=2.2, zorder=3, clip_on=False))
+    text = partial(axes.text, place + 0.5, ha="center", va="center", color=_INK)
+    if cell.accuracy is None:
+        axes.add_patch(Rectangle((place, top), 1, 1, facecolor="white", edgecolor="#999999", hatch="///", linewidth=0.5))
+        text(top + 0.5, "missing", fontsize=8, bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"})
+        return
+    colour = _COLOURS(Normalize(*scale)(100 * cell.accuracy.mean))
+    axes.add_patch(Rectangle((place, top), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.0))
+    deviation = "" if cell.accuracy.deviation is None else f"± {percent(cell.accuracy.deviation)}"
+    below = deviation + (f" ({len(cell.runs)}/{cell.expected})" if cell.missing else "")
+    text(top + (0.38 if below else 0.5), percent(cell.accuracy.mean), fontsize=11)
+    text(top + 0.75, below.strip(), fontsize=8)
+
+
+def _colour_bar(figure: Figure, axes: Axes, scale: tuple[float, float], chance: float | None) -> None:
+    """The scale, with chance marked on it."""
+    bar = figure.colorbar(mpl.cm.ScalarMappable(Normalize(*scale), _COLOURS), ax=axes, fraction=0.035, pad=0.02, aspect=28)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=9, labelcolor=_INK, color=_INK)
+    bar.set_label("accuracy (%)" + ("" if chance is None else f"; chance is {chance:.1f}"), fontsize=10, color=_INK)
+    if chance is not None and scale[0] < chance < scale[1]:
+        bar.ax.axhline(chance, color=_INK, linewidth=1.5)
+
+
+def _chance(cells: Cells, average: Average) -> float | None:
+    """Mean chance over the cultures, percent."""
+    found = [cells.cell(cells.evidence.untouched, culture, "choice", average).chance for culture in cells.evidence.cultures]
+    known = [chance for chance in found if chance is not None]
+    return 100 * sum(known) / len(known) if known else None
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure; the same numbers give the same bytes.
+
+    Args:
+        figure: to be written.
+        path: ends in `.svg` or `.png`.
+    """
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    with mpl.rc_context(_STYLE):
+        figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def _colours() -> Colormap:
+    """ColorBrewer's YlGnBu without its dark third: lightness falls all the way, no red against green, black text legible everywhere."""
+    ramp: npt.NDArray[np.float64] = mpl.colormaps["YlGnBu"](np.linspace(0.0, 0.62, 256))
+    return ListedColormap(ramp)
+
+
+_COLOURS = _colours()

@@ -1,0 +1,88 @@
+"""Every number as CSV in long form, one number per line with what it rests on; accuracies are fractions, not percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import polars as pl
+
+from affinage.report import reference
+from affinage.report.cells import Cell, Cells
+from affinage.report.evidence import Evidence
+from affinage.report.verdict import Verdict
+from affinage.stats import RUN, Estimate
+
+__all__ = ["frames"]
+
+
+def frames(evidence: Evidence, cells: Cells, found: Iterable[Verdict]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """File name without ending, and content, of every CSV file."""
+    yield "cells", pl.DataFrame([_cell(cell) for cell in cells.all()])
+    yield "runs", cells.runs.select(*RUN, "culture", "reading", "average", "accuracy", "chance", "questions", "templates", "unscored")
+    yield "pooled", pl.DataFrame([line for verdict in found for line in _pooled(verdict)])
+    yield "split-sizes", pl.DataFrame(list(evidence.study.plan.sizes))
+    yield "reference-study", pl.DataFrame(list(_reference()))
+
+
+def _cell(cell: Cell) -> dict[str, object]:
+    """A cell as one line."""
+    return {
+        "label": cell.kind[0],
+        "method": cell.method,
+        "trained_culture": cell.kind[1],
+        "tested_culture": cell.tested,
+        "reading": cell.reading,
+        "average": cell.average,
+        "accuracy": None if cell.accuracy is None else cell.accuracy.mean,
+        "deviation": None if cell.accuracy is None else cell.accuracy.deviation,
+        "runs": len(cell.runs),
+        "expected_runs": cell.expected,
+        "missing_runs": cell.missing,
+        "gain": None if cell.gain is None else cell.gain.mean,
+        "gain_deviation": None if cell.gain is None else cell.gain.deviation,
+        "gain_runs": None if cell.gain is None else cell.gain.count,
+        "chance": cell.chance,
+        "questions": cell.questions,
+        "templates": cell.templates,
+        "unscored_rows": cell.unscored,
+        "run_paths": " ".join(cell.runs),
+    }
+
+
+def _pooled(verdict: Verdict) -> Iterator[dict[str, object]]:
+    """Pooled accuracies and differences of one method."""
+    for row in verdict.rows:
+        yield {"label": verdict.label, "quantity": row.name, "kind": "accuracy", **_estimate(row.estimate)}
+    for claim in verdict.claims:
+        yield {"label": verdict.label, "quantity": claim.key, "kind": "difference", **_estimate(claim.estimate)}
+
+
+def _estimate(estimate: Estimate) -> dict[str, object]:
+    """An estimate as columns."""
+    return {
+        "value": estimate.value,
+        "error": estimate.error,
+        "low": estimate.low,
+        "high": estimate.high,
+        "level": estimate.level,
+        "questions": estimate.questions,
+        "templates": estimate.templates,
+        "groups": estimate.groups,
+        "effective_groups": estimate.effective,
+    }
+
+
+def _reference() -> Iterator[dict[str, object]]:
+    """The study's own numbers, percent as published."""
+    rows = {("none", ""): reference.UNTOUCHED, ("prompt-tuning", "format control"): reference.FORMAT_CONTROL}
+    rows |= {(method, trained): row for method, pairs in reference.PAIRS.items() for trained, row in pairs.items()}
+    for (method, trained), row in rows.items():
+        for tested, (mean, deviation) in row.items():
+            yield {
+                "method": method,
+                "trained_culture": trained,
+                "tested_culture": tested,
+                "percent": mean,
+                "deviation": deviation,
+                "source": reference.SOURCE,
+            }

@@ -1,0 +1,260 @@
+"""A study's own files: its resolved configuration and its plan, and all of it together as the report reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import yaml
+
+from affinage.config import StudyConfig, validated
+from affinage.records import Split, UserError
+from affinage.store.claims import claim_owner
+from affinage.store.files import read_json, write_atomically, write_json
+from affinage.store.folder import StudyFolder
+from affinage.store.provenance import cores
+from affinage.store.runs import read_state
+from affinage.store.scores import SCORE_SCHEMA, read_scores, read_table, write_table
+
+__all__ = ["QUESTION_SCHEMA", "PlanRecord", "RunRecord", "StudyRecord", "open_study", "read_all_scores", "read_study", "write_plan"]
+
+UNTOUCHED = ""
+"""`trained_culture` of the untouched model."""
+UNTRAINED = "untrained"
+"""`trained_culture` of a start after zero steps."""
+
+QUESTION_SCHEMA: dict[str, pl.DataType] = {
+    "split": pl.String(),
+    "mcq_id": pl.String(),
+    "template_id": pl.String(),
+    "group": pl.String(),
+    "culture": pl.String(),
+    "association": pl.Float64(),
+    "answer_seen": pl.Boolean(),
+}
+"""Columns of `plan/questions.parquet`, one row per split and test question. `group`: template group, the unit of clustering. `association`: what
+word-country association, trained on the split's training side, earns on the question (0 to 1, ties share). `answer_seen`: the right answer was
+right for the same culture in a training template of the split."""
+
+_ORIGIN = ("run", "label", "method", "trained_culture", "split", "start")
+
+PLAN_FORMAT = 1
+"""Version of `plan/plan.json`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """What a plan leaves on disk for who cannot or will not load data and model again."""
+
+    splits: tuple[Split, ...]
+    cultures: tuple[str, ...]
+    """Studied cultures, in the study's order."""
+    runs: tuple[Mapping[str, Any], ...]
+    """Per run: `run`, `label`, `method`, `trained_culture`, `split`, `start`; in the order in which they are run."""
+    sizes: tuple[Mapping[str, Any], ...]
+    """Per split and studied culture: `split`, `culture`, and the source's questions before any cap on each side: `train`, `test`, `development`."""
+    ranges: Mapping[str, float]
+    """Per split: the largest minus the smallest share of a culture's question rows on the test side, over all cultures of the source."""
+    data: Mapping[str, str]
+    """Of the data: `name`, `revision`, `digest`, `licence`, `citation`, `url`, `restrictions`."""
+    model: Mapping[str, str]
+    """Identity of the backbone, its `dtype`, and digests of chat template and tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of the plan, as it stands."""
+
+    run: str
+    """Its path below the study's folder."""
+    label: str
+    method: str
+    trained_culture: str
+    """Empty for the untouched model, `untrained` for a start after zero steps."""
+    split: str
+    start: int
+    status: Literal["planned", "running", "trained", "finished", "failed"]
+    reason: str
+    """Why it failed; empty otherwise."""
+    claimed_by: str | None
+    """Host and process that work on it now."""
+    provisional: tuple[str, ...]
+    """Why it stays out of the main tables; empty where it does not."""
+    counts: Mapping[str, int] | None
+    """Training questions: `questions`, `refused`, `templates`; None where nothing was trained (yet)."""
+    scored: Mapping[str, Mapping[str, int]] | None
+    """Per tested culture: `scored` and `unscored` questions; None until finished."""
+    provenance: tuple[Mapping[str, Any], ...]
+    """What worked on it, one record per command."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """A study as it stands on disk."""
+
+    folder: StudyFolder
+    config: StudyConfig
+    plan: PlanRecord
+    runs: tuple[RunRecord, ...]
+    """Every run of the plan, in the plan's order."""
+    questions: pl.DataFrame
+    """Columns of `QUESTION_SCHEMA`."""
+
+
+def open_study(folder: StudyFolder, config: StudyConfig, *, write: bool) -> StudyConfig:
+    """The configuration that holds in a study's folder: the one on disk, or `config` where the folder is new.
+
+    `model.threads: null` and `model.device: auto` leave the choice to whoever came first: they take what stands on disk, and in a
+    new study threads become the number of cores, since sums are rounded in their order.
+
+    Args:
+        folder: the study's.
+        config: what the user asks for.
+        write: whether to write `study.yaml` where there is none.
+
+    Raises:
+        UserError: the folder holds a study that differs; the message names each differing key.
+    """
+    if not folder.config.exists():
+        settled = _model(config, threads=config.model.threads or cores())
+        if write:
+            dump = yaml.safe_dump(settled.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            write_atomically(folder.config, dump.encode())
+            return open_study(folder, config, write=False)  # another process may have begun another study here meanwhile
+        return settled
+    standing = read_config(folder)
+    settled = config
+    if config.model.threads is None:
+        settled = _model(settled, threads=standing.model.threads)
+    if config.model.device == "auto":
+        settled = _model(settled, device=standing.model.device)
+    differing = list(_differences(standing.model_dump(mode="json"), settled.model_dump(mode="json")))
+    if differing:
+        keys = "; ".join(f"{key}: {there!r} there, {here!r} now" for key, there, here in differing)
+        todo = "Give another --out for another study, or take the values back to continue this one."
+        raise UserError(str(folder.config), keys, "the study that the folder was begun with", todo)
+    return standing
+
+
+def read_config(folder: StudyFolder) -> StudyConfig:
+    """The configuration in `study.yaml`.
+
+    Raises:
+        UserError: it is missing or damaged, or was written by a version that knew other keys.
+    """
+    todo = "Give the folder of a study; `affinage study run` makes one."
+    try:
+        values = yaml.safe_load(folder.config.read_bytes())
+    except OSError as error:
+        raise UserError(str(folder.config), error.strerror or str(error), "a study's configuration", todo) from None
+    except yaml.YAMLError as error:
+        raise UserError(str(folder.config), " ".join(str(error).split()), "YAML as affinage writes it", todo) from None
+    return validated(StudyConfig, values, str(folder.config))
+
+
+def _model(config: StudyConfig, **changes: Any) -> StudyConfig:
+    """The study with other values in `model`."""
+    return config.model_copy(update={"model": config.model.model_copy(update=changes)})
+
+
+def _differences(there: object, here: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """(dotted path, value there, value here) of each leaf that differs."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*there, *here]):
+            yield from _differences(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for number, (left, right) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(left, right, f"{path}.{number}")
+    elif there != here:
+        yield path, there, here
+
+
+def write_plan(folder: StudyFolder, plan: PlanRecord, questions: pl.DataFrame) -> None:
+    """Puts a plan on disk; the same plan makes the same bytes, so several processes may do so at once.
+
+    Args:
+        folder: the study's.
+        plan: its plan.
+        questions: columns of `QUESTION_SCHEMA`.
+
+    Raises:
+        UserError: as `write_atomically`.
+    """
+    write_table(folder.questions, questions.select(*QUESTION_SCHEMA))
+    splits = [
+        {"name": s.name, "train": sorted(s.train_templates), "test": sorted(s.test_templates), "development": sorted(s.development_templates)}
+        for s in plan.splits
+    ]
+    fields = {name: getattr(plan, name) for name in ("cultures", "runs", "sizes", "ranges", "data", "model")}
+    write_json(folder.plan, {"format": PLAN_FORMAT, "splits": splits, **fields})
+
+
+def read_plan(folder: StudyFolder) -> PlanRecord:
+    """The plan of a study that was begun.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    todo = "Run `affinage study run` on the study: it writes the plan before it trains."
+    value = read_json(folder.plan)
+    if value.pop("format", None) != PLAN_FORMAT:
+        raise UserError(str(folder.plan), "another format", f"format {PLAN_FORMAT}", todo)
+    try:
+        splits = tuple(Split(s["name"], frozenset(s["train"]), frozenset(s["test"]), frozenset(s["development"])) for s in value.pop("splits"))
+        cultures, runs, sizes = (tuple(value.pop(name)) for name in ("cultures", "runs", "sizes"))
+        return PlanRecord(splits, cultures, runs, sizes, **value)
+    except (KeyError, TypeError) as error:
+        raise UserError(str(folder.plan), f"a damaged plan ({error})", "a plan as affinage writes it", todo) from None
+
+
+def read_study(out: Path) -> StudyRecord:
+    """The study in a folder, as it stands: its plan and how far each run is. Loads neither data nor model.
+
+    Raises:
+        UserError: a file of it is missing or damaged.
+    """
+    folder = StudyFolder(out)
+    config, plan = read_config(folder), read_plan(folder)
+    questions = read_table(folder.questions, QUESTION_SCHEMA)
+    return StudyRecord(folder, config, plan, tuple(_run_record(folder, run) for run in plan.runs), questions)
+
+
+def _run_record(folder: StudyFolder, run: Mapping[str, Any]) -> RunRecord:
+    """A run of the plan with its state on disk."""
+    origin = {name: run[name] for name in _ORIGIN}
+    there = folder.run(run["run"])
+    state = read_state(there)
+    owner = claim_owner(there.path)
+    if state is None:
+        return RunRecord(**origin, status="planned", reason="", claimed_by=owner, provisional=(), counts=None, scored=None, provenance=())
+    return RunRecord(
+        **origin,
+        status=state.status,
+        reason=state.reason,
+        claimed_by=owner,
+        provisional=state.provisional,
+        counts=state.counts,
+        scored=state.scored,
+        provenance=state.provenance,
+    )
+
+
+def read_all_scores(out: Path) -> pl.DataFrame:
+    """The scores of every finished run of the study in a folder, each row with what made it: `run, label, method, trained_culture, split, start`.
+
+    Raises:
+        UserError: a score file is missing or damaged.
+    """
+    schema = {**dict.fromkeys(_ORIGIN[:-1], pl.String()), _ORIGIN[-1]: pl.Int64(), **SCORE_SCHEMA}
+    study = read_study(out)
+    tables = [pl.DataFrame(schema=schema)]
+    for run in study.runs:
+        if run.status != "finished":
+            continue
+        origin = [pl.lit(getattr(run, name), schema[name]).alias(name) for name in _ORIGIN]
+        there = study.folder.run(run.run)
+        tables += [read_scores(there.scores(culture)).select(*origin, *SCORE_SCHEMA) for culture in study.plan.cultures]
+    return pl.concat(tables)

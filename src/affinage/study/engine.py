@@ -1,0 +1,59 @@
+"""What a study needs of the model's side, as values: planning and executing know nothing of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from affinage.config import MethodConfig, ModelConfig, TrainingConfig
+from affinage.records import BackboneShape, ItemScore
+
+if TYPE_CHECKING:
+    from affinage.adapters import AdapterCard
+    from affinage.backbone import Backbone, Identity
+    from affinage.encode import Tokens
+    from affinage.methods import Adapter, ResolvedMethod
+
+__all__ = ["Engine", "engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The functions that compute; the real ones come from `engine`."""
+
+    describe: Callable[[ModelConfig], tuple[BackboneShape, Identity]]
+    """Shape and identity of a backbone, without its weights."""
+    tokens: Callable[[ModelConfig], Tokens]
+    """The backbone's tokenizer, without its weights."""
+    resolve: Callable[[MethodConfig, TrainingConfig], ResolvedMethod]
+    """A method's settings and training, presets and defaults filled in."""
+    load: Callable[[ModelConfig], Backbone]
+    """The backbone, with weights and tokenizer."""
+    train: Callable[..., None]
+    """`affinage.train.train`."""
+    save: Callable[..., None]
+    """`affinage.adapters.save`."""
+    restore: Callable[..., Adapter]
+    """`affinage.adapters.load`."""
+    card: Callable[..., AdapterCard]
+    """`affinage.adapters.AdapterCard`."""
+    evaluate: Callable[..., list[ItemScore]]
+    """`affinage.evaluate.evaluate`."""
+
+
+def engine() -> Engine:
+    """The functions of this package. Imports torch, hence is called when something is about to be computed."""
+    from affinage import adapters, backbone, evaluate, methods, train  # noqa: PLC0415
+
+    return Engine(
+        describe=backbone.describe,
+        tokens=backbone.tokens,
+        resolve=methods.resolve,
+        load=backbone.load,
+        train=train.train,
+        save=adapters.save,
+        restore=adapters.load,
+        card=adapters.AdapterCard,
+        evaluate=evaluate.evaluate,
+    )

@@ -1,0 +1,150 @@
+"""Executes a plan: what is missing and nothing else, in the plan's order, one claim at a time.
+
+Several processes may work on one study. Each takes the first run that nobody works on; at the end it waits for the runs that others
+hold and takes over those whose process has died, so every process ends when the study does. A run that fails is recorded with its
+reason and the others go on; the next command tries it again.
+
+What survives a kill: an adapter's training continues from its checkpoint, a trained adapter is not trained again, and a score file that
+is there is complete. What is scored is the adapter as it was read back from its folder.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from affinage.config import StudyConfig
+from affinage.records import UserError
+from affinage.store import (
+    STALE_AFTER,
+    Checkout,
+    ClaimLostError,
+    StudyFolder,
+    checkout,
+    claim,
+    claim_owner,
+    open_study,
+    read_plan,
+    read_state,
+    write_plan,
+)
+from affinage.study.engine import Engine
+from affinage.study.engine import engine as real_engine
+from affinage.study.events import Outcome
+from affinage.study.plan import Plan, PlannedRun, plan, question_table
+from affinage.study.work import Session, Watcher, load
+
+__all__ = ["run"]
+
+
+def run(
+    config: StudyConfig,
+    out: Path,
+    *,
+    watch: Watcher = lambda event: None,
+    engine: Engine | None = None,
+    standing: Checkout | None = None,
+    stale_after: float = STALE_AFTER,
+    poll: float = 5.0,
+) -> Outcome:
+    """Runs a study, or what is missing of it.
+
+    Args:
+        config: the study.
+        out: its folder; a new one, or one in which the same study was begun.
+        watch: is told of everything that happens to a run.
+        engine: what computes; this package's own by default.
+        standing: the checkout that the package runs from; found out by default.
+        stale_after: seconds without a heartbeat after which another process's claim is dead; the same for every process of a study.
+        poll: seconds between two looks at runs that other processes work on.
+
+    Returns:
+        How many runs are finished, and what failed.
+
+    Raises:
+        UserError: the folder holds another study, or data, model or methods cannot be used. What stops one run only is in the outcome.
+    """
+    folder = StudyFolder(out)
+    engine = engine or real_engine()
+    standing = standing or checkout()
+    made = plan(config, out, engine=engine, standing=standing)
+    _begin(folder, made)
+    if all(_finished(folder, planned) for planned in made.runs):
+        return Outcome(len(made.runs), len(made.runs), ())
+    session = Session(made, folder, engine, load(made, engine), standing, watch)
+    failures: list[tuple[PlannedRun, str]] = []
+    left, first = list(enumerate(made.runs, start=1)), True
+    while left:
+        held_by_others = []
+        for number, planned in left:
+            reason = _attempt(session, planned, number, stale_after, first=first)
+            if reason is None:
+                held_by_others.append((number, planned))
+            elif reason:
+                failures.append((planned, reason))
+        left, first = held_by_others, False
+        if left:
+            time.sleep(poll)
+    return Outcome(len(made.runs), len(made.runs) - len(failures), tuple(failures))
+
+
+def _begin(folder: StudyFolder, made: Plan) -> None:
+    """Puts configuration and plan on disk.
+
+    Raises:
+        UserError: the study was begun on other data, another model, or with settings that this version resolves otherwise.
+    """
+    open_study(folder, made.config, write=True)
+    if folder.plan.exists():
+        before = read_plan(folder)
+        changed = [name for name in ("data", "model", "splits", "runs") if getattr(before, name) != getattr(made.record, name)]
+        if changed:
+            todo = f"Give another --out, or remove {folder.plan.parent} to go on with what stands now: runs made before then leave the report."
+            raise UserError(str(folder.plan), f"a study that was begun with other {', '.join(changed)}", "the same as now", todo)
+        if folder.questions.exists():
+            return
+    write_plan(folder, made.record, question_table(made))
+
+
+def _finished(folder: StudyFolder, planned: PlannedRun) -> bool:
+    """Whether nothing is missing of a run; a damaged state is a run to look at."""
+    try:
+        state = read_state(folder.run(planned.path))
+    except UserError:
+        return False
+    return state is not None and state.status == "finished"
+
+
+def _attempt(session: Session, planned: PlannedRun, number: int, stale_after: float, *, first: bool) -> str | None:
+    """Makes what is missing of a run.
+
+    Args:
+        session: this process.
+        planned: the run.
+        number: its number in the plan, from 1.
+        stale_after: seconds without a heartbeat after which another process's claim is dead.
+        first: whether this process looks at the run for the first time. Later, a failure is another process's fresh one, and is not tried
+            again here.
+
+    Returns:
+        Empty when it is finished, the reason when it failed, None when another process works on it.
+    """
+    there = session.folder.run(planned.path)
+    try:
+        owner, state = claim_owner(there.path, stale_after), read_state(there)
+        if state is not None and state.status == "finished":
+            return ""
+        if owner is not None:
+            if not first:
+                session.tell(planned, number, "waiting", note=owner)
+            return None
+        if state is not None and state.status == "failed" and not first:
+            session.tell(planned, number, "failed", note=state.reason)
+            return state.reason
+        with claim(there.path, stale_after) as held:
+            return None if held is None else session.work(planned, number, held)
+    except ClaimLostError:
+        return None
+    except UserError as error:  # the run's own files cannot be read or written, so the reason cannot be kept there
+        session.tell(planned, number, "failed", note=str(error))
+        return str(error)
