@@ -1,4 +1,4 @@
-"""Files of a data set on the hub: fetched once, resumed where a fetch broke off, read from the cache without a network."""
+"""Files of a data set on the hub: fetched once, resumed where the transfer breaks off, read from the cache without a network."""
 
 from __future__ import annotations
 
@@ -49,13 +49,24 @@ def _fetch(where: str, repository: str, revision: str | None, patterns: list[str
     try:
         return Path(huggingface_hub.snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        todo = "Connect and run again (a broken fetch goes on where it stopped), or give the path of a copy."
+        todo = "Connect and run again, or give the path of a copy."
         raise UserError(where, f"no connection and no copy in the cache ({_first_line(error)})", "a reachable hub", todo) from None
     except HfHubHTTPError as error:
         todo = "Check the revision, HF_ENDPOINT and HF_TOKEN, or give the path of a copy."
         raise UserError(where, f"the hub's refusal ({_first_line(error)})", "a data set that the hub serves", todo) from None
-    except OSError as error:
-        raise UserError(where, f"a fetch that broke off ({_first_line(error)})", "a whole file", "Run again: it goes on where it stopped.") from None
+    except Exception as error:
+        if not _broke_off(error):
+            raise
+        todo = "Run again: files that came whole are kept."
+        raise UserError(where, f"a fetch that broke off ({_first_line(error)})", "whole files", todo) from None
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether the error is the disk's or the network's.
+
+    The hub's library hands on the errors of the HTTP library below it, and which one that is has changed between its releases.
+    """
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0].startswith("httpx")
 
 
 def _first_line(error: Exception) -> str:

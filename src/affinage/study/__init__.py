@@ -2,7 +2,8 @@
 
 from affinage.study.engine import Engine, engine
 from affinage.study.events import Event, Outcome
-from affinage.study.plan import Plan, PlannedRun, Progress, plan, progress, question_table
+from affinage.study.plan import Plan, PlannedRun, plan
+from affinage.study.progress import Progress, progress
 from affinage.study.run import run
 
-__all__ = ["Engine", "Event", "Outcome", "Plan", "PlannedRun", "Progress", "engine", "plan", "progress", "question_table", "run"]
+__all__ = ["Engine", "Event", "Outcome", "Plan", "PlannedRun", "Progress", "engine", "plan", "progress", "run"]

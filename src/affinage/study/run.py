@@ -31,7 +31,8 @@ from affinage.store import (
 from affinage.study.engine import Engine
 from affinage.study.engine import engine as real_engine
 from affinage.study.events import Outcome
-from affinage.study.plan import Plan, PlannedRun, plan, question_table
+from affinage.study.plan import Plan, PlannedRun, plan
+from affinage.study.sides import question_table
 from affinage.study.work import Session, Watcher, load
 
 __all__ = ["run"]
@@ -103,7 +104,7 @@ def _begin(folder: StudyFolder, made: Plan) -> None:
             raise UserError(str(folder.plan), f"a study that was begun with other {', '.join(changed)}", "the same as now", todo)
         if folder.questions.exists():
             return
-    write_plan(folder, made.record, question_table(made))
+    write_plan(folder, made.record, question_table(made.dataset, made.record.splits, made.cultures, made.config))
 
 
 def _finished(folder: StudyFolder, planned: PlannedRun) -> bool:

@@ -28,7 +28,8 @@ from affinage.store import (
 )
 from affinage.study.engine import Engine
 from affinage.study.events import Event, Stage
-from affinage.study.plan import Plan, PlannedRun, identify, training_seed
+from affinage.study.plan import Plan, PlannedRun
+from affinage.study.settle import identify
 from affinage.study.sides import tested_frame, trained_frame
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class Session:
                 encoded,
                 planned.method.training,
                 prompt=config.prompt,
-                seed=training_seed(config.seed, planned.split, planned.start),
+                seed=planned.order_seed(config.seed),
                 folder=there,
                 on_step=on_step,
             )

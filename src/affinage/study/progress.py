@@ -1,0 +1,49 @@
+"""How far a study is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from affinage.store import StudyFolder, claim_owner, read_state
+from affinage.study.plan import Plan, PlannedRun
+from affinage.study.sides import tested_frame, trained_frame
+
+__all__ = ["Progress", "progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a planned run is."""
+
+    run: PlannedRun
+    status: Literal["planned", "running", "trained", "finished", "failed"]
+    reason: str
+    """Why it failed."""
+    claimed_by: str | None
+    """Host and process that work on it now."""
+    provisional: tuple[str, ...]
+    """Why it stays, or would stay, out of the main tables."""
+    questions: tuple[int, int]
+    """Questions trained on (per pass) and tested on, over all cultures."""
+
+
+def progress(made: Plan, folder: StudyFolder) -> tuple[Progress, ...]:
+    """How far each run of a plan is; reads the study's folder, writes nothing that stays.
+
+    Raises:
+        UserError: a damaged `run.json`.
+    """
+    train = {(s.name, c): trained_frame(made.dataset, s, c, made.config).height for s in made.record.splits for c in made.cultures}
+    test = {s.name: sum(tested_frame(made.dataset, s, c, made.config).height for c in made.cultures) for s in made.record.splits}
+    lines = []
+    for run in made.runs:
+        there = folder.run(run.path)
+        state = read_state(there)
+        questions = (train.get((run.split.name, run.trained_culture), 0), test[run.split.name])
+        owner = claim_owner(there.path)
+        if state is None:
+            lines.append(Progress(run, "planned", "", owner, made.provisional, questions))
+        else:
+            lines.append(Progress(run, state.status, state.reason, owner, state.provisional, questions))
+    return tuple(lines)
