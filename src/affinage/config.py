@@ -45,6 +45,8 @@ class ModelConfig(_Section):
     """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes CUDA where there is one."""
     threads: int | None = Field(None, ge=1)
     """CPU threads; part of the plan, since sums are rounded in their order. Default: every core of the process."""
+    template_arguments: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Arguments of the chat template, e.g. `enable_thinking: false` or a fixed `date_string`."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
 
@@ -82,8 +84,6 @@ class PromptConfig(_Section):
     """System message; `{culture}` is replaced by the question's culture. Default: none is sent."""
     chat: bool = True
     """Use the model's chat template; false puts the question as plain text (base models)."""
-    template_arguments: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Arguments of the chat template, e.g. `enable_thinking: false` or a fixed `date_string`."""
 
 
 class SplitConfig(_Section):

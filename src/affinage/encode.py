@@ -324,7 +324,7 @@ def _resolved(arguments: dict[str, str | int | bool], template: str | None, name
     """
     known = _inputs(template, name) if template is not None else set()
     faults = [
-        UserError(f"prompt.template_arguments.{unknown}", "an argument that the chat template does not read", "one that it reads", todo)
+        UserError(f"model.template_arguments.{unknown}", "an argument that the chat template does not read", "one that it reads", todo)
         for unknown in sorted(set(arguments) - known)
         for todo in [suggest(unknown, known) if known else "Remove it: the template reads none."]
     ]
@@ -337,7 +337,7 @@ def _resolved(arguments: dict[str, str | int | bool], template: str | None, name
         try:
             datetime.datetime.fromisoformat(str(date))
         except ValueError:
-            raise UserError("prompt.template_arguments.strftime_now", repr(date), "a date like 2025-01-01", "Mend it.") from None
+            raise UserError("model.template_arguments.strftime_now", repr(date), "a date like 2025-01-01", "Mend it.") from None
         if "strftime_now(" in _CLOCK.sub("", template or ""):
             raise UserError(f"chat template of {name}", "a date whose format is computed", "a literal format", "Give the tokenizer another template.")
     return dict(sorted(arguments.items()))

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from affinage.config import DataConfig
-from affinage.data import load
+from affinage.data import COLUMNS, load
 from affinage.data.files import read_records
 from affinage.records import UserError
 
@@ -132,3 +132,14 @@ def test_truncated_parquet_and_another_suffix_are_refused(tmp_path: Path) -> Non
         load(table(path))
     with pytest.raises(UserError, match=r"'\.xlsx'; expected one of \.csv"):
         list(read_records(tmp_path / "questions.xlsx", ()))
+
+
+def test_a_malformed_row_of_the_package_s_own_parquet_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "questions.parquet"
+    row = {**ROW, "topic": "food", "option_cultures": ["A", "B"], "language": "en"}
+    rows = [row, {**row, "mcq_id": "q2", "answer": 4}, {**row, "mcq_id": "q3", "template_id": None}]
+    pl.DataFrame(rows, schema=COLUMNS).write_parquet(path)
+    assert [(fault.line, fault.reason.split(";")[0]) for fault in load(table(path), quarantine=True).faults] == [
+        (2, "answer 4 is outside the 2 options"),
+        (3, "no template"),
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from affinage.pack import Packed, strips
 from affinage.records import UserError
 
-__all__ = ["KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "plant"]
+__all__ = ["KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "hand_on", "plant"]
 
 KEYWORD = "affinage_tree"
 """Keyword argument of the model call under which the tree travels; never module state, which a recomputation would read at the wrong time."""
@@ -31,6 +31,9 @@ INERT = frozenset(
     | {"past_key_values", "position_embeddings", "return_dict", "logits_to_keep"}
 )
 """Keywords of the model call that reach attention without a meaning for it."""
+
+FORGETFUL = frozenset({"NemotronDecoderLayer", "StableLmDecoderLayer"})
+"""Decoder layers that keep the model call's keyword arguments from their attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,6 @@ class Prefix:
 class Group:
     """Strips of similar length on the backbone's device."""
 
-    queries: Tensor
-    """[S * Q] nodes."""
-    keys: Tensor
-    """[S * T] nodes."""
     adapter: Tensor
     """[S] adapter of each strip."""
     query_position: Tensor
@@ -84,11 +83,48 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """Rows that are chosen by index, and how gradients find the way back."""
+
+    index: Tensor
+    """[F] row of each chosen one."""
+    order: Tensor
+    """[F] the chosen ones sorted by their row; those of one row are summed up in this order."""
+    first: Tensor
+    """[N] where the chosen ones of each row begin in `order`."""
+
+    @classmethod
+    def of(cls, index: Tensor, rows: int) -> Gather:
+        """Of the chosen rows [F], out of so many."""
+        counts = torch.bincount(index, minlength=rows)
+        return cls(index, torch.argsort(index, stable=True), counts.cumsum(0) - counts)
+
+
+@final
+class _Gathered(torch.autograd.Function):
+    """[N, W] -> [F, W]. The gradient of a row that is chosen several times is summed up in float32, in a fixed order, each row by one thread."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, gather: Gather) -> Tensor:
+        ctx.gather = gather
+        return rows.index_select(0, gather.index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        gather: Gather = ctx.gather
+        return nn.functional.embedding_bag(gather.order, gradient.contiguous(), gather.first, mode="sum"), None
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
     """What the attention function needs of a pack."""
 
     groups: tuple[Group, ...]
-    back: Tensor
+    queries: Gather
+    """[sum of S * Q] nodes, group after group."""
+    keys: Gather
+    """[sum of S * T] nodes, group after group."""
+    back: Gather
     """[N] where each node's result stands in the groups' results laid end to end."""
     windows: tuple[Window | None, ...]
     """Per layer, where the configuration tells a window that the model does not hand to attention."""
@@ -97,7 +133,13 @@ class Tree:
     """Where asked for: (layer, keys [N, K, D], values [N, K, Dv]) of each call, in the order of the calls."""
 
 
-def plant(packed: Packed, windows: Sequence[Window | None], device: torch.device, prefix: Prefix | None = None, calls: list[tuple[int, Tensor, Tensor]] | None = None) -> Tree:
+def plant(
+    packed: Packed,
+    windows: Sequence[Window | None],
+    device: torch.device,
+    prefix: Prefix | None = None,
+    calls: list[tuple[int, Tensor, Tensor]] | None = None,
+) -> Tree:
     """The tree of a pack on a device.
 
     Args:
@@ -109,32 +151,50 @@ def plant(packed: Packed, windows: Sequence[Window | None], device: torch.device
     """
     cut, back = strips(packed, LONGEST_STRIP)
     slots = 0 if prefix is None else prefix.keys.shape[2]
-    groups = []
+    groups, keys = [], []
     for strip in cut:
         start, count = torch.from_numpy(strip.start), torch.from_numpy(strip.count)
         query = torch.arange(strip.queries.shape[1])
         position = start[:, None] + torch.where(query < count[:, None], query, 0)
         key = torch.arange(strip.keys.shape[1]).expand(len(start), -1)
-        key = torch.where(key < (start + count)[:, None], key + slots, -1)
+        inside = key < (start + count)[:, None]
+        # Padding repeats the strip's own root: weight 0 times another adapter's NaN would still be NaN.
+        nodes = torch.from_numpy(strip.keys)
+        keys.append(torch.where(inside, nodes, nodes[:, :1]).flatten())
+        key = torch.where(inside, key + slots, -1)
         if slots:
             key = torch.cat([torch.arange(slots).expand(len(start), -1), key], dim=1)
-        groups.append(
-            Group(
-                queries=torch.from_numpy(strip.queries).flatten().to(device),
-                keys=torch.from_numpy(strip.keys).flatten().to(device),
-                adapter=torch.from_numpy(strip.adapter).to(device),
-                query_position=(position + slots).to(device),
-                key_position=key.to(device),
-            )
-        )
-    return Tree(tuple(groups), torch.from_numpy(back).to(device), tuple(windows), prefix, calls)
+        groups.append(Group(torch.from_numpy(strip.adapter).to(device), (position + slots).to(device), key.to(device)))
+    queries = torch.cat([torch.from_numpy(strip.queries).flatten() for strip in cut])
+    return Tree(
+        tuple(groups),
+        queries=Gather.of(queries.to(device), packed.nodes),
+        keys=Gather.of(torch.cat(keys).to(device), packed.nodes),
+        back=Gather.of(torch.from_numpy(back).to(device), len(queries)),
+        windows=tuple(windows),
+        prefix=prefix,
+        calls=calls,
+    )
 
 
-def _window(module: nn.Module, tree: Tree, sliding_window: int | None, layer: int) -> Window | None:
-    """The window of this call: the one handed in, else the configuration's."""
-    if sliding_window is not None:
-        return Window("sliding", int(sliding_window))
-    return tree.windows[layer]
+def hand_on(model: nn.Module) -> None:
+    """Lets the tree reach attention in models whose decoder layers drop keyword arguments.
+
+    Those layers hand on their mask, and the tree is what a mask is for: before each call of such a layer the tree takes the mask's place among
+    its arguments. It is still an argument of that one call, and gradient checkpointing, which keeps a layer's arguments, computes with it again.
+    """
+    for module in model.modules():
+        if type(module).__name__ in FORGETFUL:
+            module.register_forward_pre_hook(_tree_for_mask, with_kwargs=True)
+
+
+def _tree_for_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The layer's arguments with the tree, where there is one, as mask."""
+    if kwargs.get(KEYWORD) is None:
+        return args, kwargs
+    if kwargs.get("attention_mask") is not None or len(args) != 1:
+        raise UserError(type(module).__name__, "a mask beside the token tree", "the tree alone", "This model cannot be used.")
+    return args, {**kwargs, "attention_mask": kwargs[KEYWORD]}
 
 
 def attend(
@@ -142,7 +202,8 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None = None,
+    attention_mask: Tensor | Tree | None = None,
+    *,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -158,7 +219,7 @@ def attend(
         query: [1, G * K, N, D].
         key: [1, K, N, D].
         value: [1, K, N, Dv]; Dv need not be D.
-        attention_mask: must be None: visibility is the tree's.
+        attention_mask: must be None, or the tree itself (`hand_on`): visibility is the tree's.
         scaling: factor of the scores; default 1 / sqrt(D).
         dropout: must be 0.
         sliding_window: how many ancestors (itself counted) a node sees.
@@ -173,25 +234,34 @@ def attend(
     Raises:
         UserError: the model hands over something that this function does not know; it never computes wrongly.
     """
+    if isinstance(attention_mask, Tree):
+        affinage_tree, attention_mask = attention_mask, None
     _refuse_unknown(module, attention_mask, dropout, others)
     if affinage_tree is None:
         raise UserError(type(module).__name__, "a call without the token tree", "the tree as a keyword argument", "This model cannot be used.")
     tree = affinage_tree
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    window = _window(module, tree, sliding_window, layer)
-    heads, kv_heads, width = query.shape[1], key.shape[1], query.shape[-1]
-    repeat = heads // kv_heads
-    rows = query[0].transpose(0, 1) * (width**-0.5 if scaling is None else scaling)
+    window = tree.windows[layer] if sliding_window is None else Window("sliding", int(sliding_window))
+    (heads, nodes, width), kv_heads, wide = query.shape[1:], key.shape[1], value.shape[-1]
+    repeat, slots = heads // kv_heads, 0
     flat_key, flat_value = key[0].transpose(0, 1), value[0].transpose(0, 1)
     if tree.calls is not None:
         tree.calls.append((layer, flat_key, flat_value))
-    results = []
+    if tree.prefix is not None:
+        _check_slots(module, tree.prefix, layer, flat_key, flat_value)
+        slots = tree.prefix.keys.shape[2]
+    rows = query[0].transpose(0, 1).reshape(nodes, -1) * (width**-0.5 if scaling is None else scaling)
+    queries = _gather(rows, tree.queries)
+    keys = _gather(torch.cat([flat_key, flat_value], dim=-1).view(nodes, -1), tree.keys)
+    results, query_at, key_at = [], 0, 0
     for group in tree.groups:
         count, long = group.query_position.shape
-        q = rows.index_select(0, group.queries).view(count, long, kv_heads, repeat, width)
+        path = group.key_position.shape[1] - slots
+        q = queries[query_at : query_at + count * long].view(count, long, kv_heads, repeat, width)
         q = q.permute(0, 2, 3, 1, 4).reshape(count, kv_heads, repeat * long, width)
-        k = _gather(flat_key, group.keys, count)
-        v = _gather(flat_value, group.keys, count)
+        both = keys[key_at : key_at + count * path].view(count, path, kv_heads, width + wide).transpose(1, 2)
+        k, v = both[..., :width], both[..., width:]
+        query_at, key_at = query_at + count * long, key_at + count * path
         if tree.prefix is not None:
             k = torch.cat([_slots(tree.prefix.keys[layer], group.adapter, k), k], dim=2)
             v = torch.cat([_slots(tree.prefix.values[layer], group.adapter, v), v], dim=2)
@@ -199,21 +269,31 @@ def attend(
         if softcap is not None:
             score = torch.tanh(score / softcap) * softcap
         weight = _softmax(score + group.bias(window), s_aux).to(v.dtype)
-        out = weight.view(count, kv_heads, repeat * long, -1) @ v
-        out = out.view(count, kv_heads, repeat, long, -1).permute(0, 3, 1, 2, 4)
-        results.append(out.reshape(count * long, heads, v.shape[-1]))
-    return torch.cat(results).index_select(0, tree.back)[None], None
+        out = (weight.view(count, kv_heads, repeat * long, -1) @ v).view(count, kv_heads, repeat, long, wide)
+        results.append(out.permute(0, 3, 1, 2, 4).reshape(count * long, heads * wide))
+    return _gather(torch.cat(results), tree.back).view(1, nodes, heads, wide), None
 
 
-def _gather(flat: Tensor, nodes: Tensor, count: int) -> Tensor:
-    """[N, K, D] -> [S, K, T, D]. A node shared by strips gets their gradients added up, in float32."""
-    chosen = flat.float().index_select(0, nodes).to(flat.dtype) if flat.requires_grad else flat.index_select(0, nodes)
-    return chosen.view(count, -1, *flat.shape[1:]).transpose(1, 2)
+def _gather(rows: Tensor, gather: Gather) -> Tensor:
+    """[N, W] -> [F, W]."""
+    return _Gathered.apply(rows, gather) if rows.requires_grad else rows.index_select(0, gather.index)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:
     """[R, P, K, D] -> [S, K, P, D] in the backbone's type."""
     return prefix.index_select(0, adapter).transpose(1, 2).to(like.dtype)
+
+
+def _check_slots(module: nn.Module, prefix: Prefix, layer: int, key: Tensor, value: Tensor) -> None:
+    """Prefix slots look like the layer's own keys and values, or are refused."""
+    own, slots = (key.shape[1:], value.shape[1:]), (prefix.keys[layer].shape[2:], prefix.values[layer].shape[2:])
+    if own != slots:
+        raise UserError(
+            f"attention of {type(module).__name__}",
+            f"prefix slots with {' and '.join(f'{heads} heads of width {width}' for heads, width in slots)} in layer {layer}",
+            f"keys with {own[0][0]} heads of width {own[0][1]} and values with {own[1][0]} of width {own[1][1]}",
+            "Use another method with this model.",
+        )
 
 
 def _softmax(score: Tensor, sinks: Tensor | None) -> Tensor:
@@ -242,7 +322,7 @@ def _refuse_unknown(module: nn.Module, mask: Tensor | None, dropout: float, othe
 
 
 def dense_attend(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling: float, softcap: float | None = None, s_aux: Tensor | None = None
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, *, scaling: float, softcap: float | None = None, s_aux: Tensor | None = None
 ) -> Tensor:
     """The definition: attention with a dense mask, in float32; the reference that `attend` is tested against.
 

@@ -12,8 +12,9 @@ import torch
 import transformers
 from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PretrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from affinage.backbone.attention import attend
+from affinage.backbone.attention import attend, hand_on
 from affinage.backbone.catalogue import resolve
 from affinage.backbone.model import Backbone, Identity
 from affinage.backbone.probe import probe, probe_configuration, require
@@ -55,6 +56,7 @@ def load(config: ModelConfig) -> Backbone:
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid; every output here is written
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     transformers.utils.logging.disable_progress_bar()  # ours says what happens
     extra: dict[str, Any] = _gguf(place) | ({"quantization_config": GgufConfig(dequantize=True)} if _gguf(place) else {"use_safetensors": True})
@@ -65,10 +67,9 @@ def load(config: ModelConfig) -> Backbone:
         config.id,
     )
     model = model.to(device).eval().requires_grad_(False)
+    hand_on(model)
     if config.gradient_checkpointing:
-        _silence(model)
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.train()
+        _checkpoint(model, config.id)
     require(probe(model, settings), config.id)
     return Backbone(model, tokens(config), shape_of(settings), _identity(config.id, place, settings))
 
@@ -86,7 +87,7 @@ def tokens(config: ModelConfig) -> Tokens:
         stops = GenerationConfig.from_pretrained(_folder(place), revision=revision).eos_token_id
     except OSError:  # a model without generation_config.json stops at its tokenizer's end-of-text token
         stops = None
-    return Tokens(tokenizer, stops if stops is not None else ())
+    return Tokens(tokenizer, stops if stops is not None else (), config.template_arguments)
 
 
 def configuration(place: Path | str, revision: str | None = None) -> PretrainedConfig:
@@ -105,7 +106,10 @@ def _from_hub(call: Any, name: str) -> Any:
     except (OSError, ValueError) as error:
         message = " ".join(str(error).split())[:400]
         raise UserError(
-            f"model {name}", message, "a model that transformers can load, here or on the hub", "Check the name and the network; `affinage models ls`."
+            f"model {name}",
+            message,
+            "a model that transformers can load, here or on the hub",
+            "Check the name and the network; `affinage models ls`.",
         ) from None
 
 
@@ -135,11 +139,30 @@ def _identity(name: str, place: Path | str, config: PretrainedConfig) -> Identit
     return Identity(name, "", digest.hexdigest())
 
 
-def _silence(model: nn.Module) -> None:
-    """Every dropout and jitter to zero: checkpointing needs train mode, a frozen backbone must not change in it."""
-    owners: list[Any] = [*model.modules(), *{id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values()]
-    for owner in owners:
-        for name, value in list(vars(owner).items()):
-            noisy = any(part in name for part in ("dropout", "layerdrop", "jitter", "pdrop"))
-            if (noisy or (name == "p" and isinstance(owner, nn.Dropout))) and isinstance(value, float):
+def _checkpoint(model: Any, name: str) -> None:
+    """Has the decoder layers computed again in the backward pass, without a change of what they compute.
+
+    transformers does that for layers in train mode. Only the layers are put into it, not the modules inside: routers that sample their experts
+    there would compute something else.
+
+    Raises:
+        UserError: the model has no such layers.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers or not model.supports_gradient_checkpointing:
+        raise UserError(f"model {name}", "no layers that can be computed again", "such layers for `model.gradient_checkpointing`", "Set it to false.")
+    # The second is the method's name in older versions of transformers.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    model.disable_input_require_grads()  # which only the other kind of checkpointing needs
+    for layer in layers:
+        layer.training = True
+        _silence(layer)
+
+
+def _silence(layer: nn.Module) -> None:
+    """The dropouts that a layer itself applies in train mode, to zero; those inside are not in train mode."""
+    for owner in (layer, getattr(layer, "config", None)):
+        for name, value in list(vars(owner).items()) if owner is not None else ():
+            if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
                 setattr(owner, name, 0.0)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from affinage.backbone.attention import KEYWORD, Prefix, Tree, plant
+from affinage.backbone.attention import KEYWORD, Prefix, plant
 from affinage.backbone.doors import Doors, LowRank
-from affinage.backbone.shape import longest_position, node_limit, windows_of
+from affinage.backbone.shape import longest_position, needs_ids, node_limit, windows_of
 from affinage.encode import Tokens
 from affinage.pack import Branch, Packed, pack
 from affinage.records import BackboneShape, UserError
@@ -85,7 +86,7 @@ class Backbone:
             calls: a list that gathers each layer's keys and values.
 
         Raises:
-            UserError: the pack is longer than the model's positions allow.
+            UserError: the pack is longer than the model's positions allow, or the model cannot take the doors.
         """
         prefix = _prefix(doors)
         slots = 0 if prefix is None else prefix.keys.shape[2]
@@ -95,13 +96,26 @@ class Backbone:
         with ExitStack() as stack:
             self._open(stack, packed, doors)
             result = self.model(
-                inputs_embeds=self._embeddings(packed, doors)[None],
+                **self._input(packed, doors),
                 position_ids=position[None],
                 use_cache=False,
                 logits_to_keep=torch.from_numpy(packed.predicting).to(self.device),
                 **{KEYWORD: tree},
             )
             yield result.logits[0]
+
+    def _input(self, packed: Packed, doors: Sequence[Doors]) -> dict[str, Tensor]:
+        """Ids where the layers look them up again, else embeddings."""
+        if not needs_ids(self.model.config):
+            return {"inputs_embeds": self._embeddings(packed, doors)[None]}
+        if any(door.vectors is not None for door in doors):
+            raise UserError(
+                f"model {self.identity.id}",
+                "virtual tokens",
+                "tokens alone: its layers look token ids up again",
+                "Use another method with this model.",
+            )
+        return {"input_ids": torch.from_numpy(packed.ids)[None].to(self.device)}
 
     def _embeddings(self, packed: Packed, doors: Sequence[Doors]) -> Tensor:
         """[N, H]: the token's embedding, or the adapter's vector where a node has no token."""
@@ -122,7 +136,9 @@ class Backbone:
         known = {name for name, _, _ in self.shape.linears}
         strange = [name for name in names if name not in known]
         if strange:
-            raise UserError("adapter", f"updates of {', '.join(strange[:3])}", "plain linear modules of the decoder layers", "Check its target modules.")
+            raise UserError(
+                "adapter", f"updates of {', '.join(strange[:3])}", "plain linear modules of the decoder layers", "Check its target modules."
+            )
         segments = packed.segments.tolist()
         for name in names:
             updates = tuple(door.updates.get(name) for door in doors)
@@ -134,7 +150,10 @@ class Backbone:
         needed = int(packed.depth.max()) + 1 + slots
         if longest is not None and needed > longest:
             raise UserError(
-                f"model {self.identity.id}", f"a sequence of {needed} tokens", f"at most {longest}: {why}", "Shorten the prompt or the virtual tokens."
+                f"model {self.identity.id}",
+                f"a sequence of {needed} tokens",
+                f"at most {longest}: {why}",
+                "Shorten the prompt or the virtual tokens.",
             )
         limit = node_limit(self.model.config)
         if limit is not None and packed.nodes > limit:
@@ -156,18 +175,20 @@ def _prefix(doors: Sequence[Doors]) -> Prefix | None:
 
 def _hook(updates: Sequence[LowRank | None], segments: Sequence[int]) -> Any:
     """A forward hook that adds each adapter's update to its own nodes."""
+    sizes = [after - before for before, after in pairwise(segments)]
 
     def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x = args[0]
-        if x.shape[:-1] != (1, segments[-1]):
+        # One adapter updates every row, however a mixture of experts has sorted them; several need to know whose row it is.
+        if len(updates) > 1 and x.shape[:-1] != (1, segments[-1]):
             raise UserError(type(module).__name__, f"an input of shape {tuple(x.shape)}", "one row per node", "Leave this module out of the targets.")
-        parts = []
-        for r, update in enumerate(updates):
-            own = x[:, segments[r] : segments[r + 1]]
-            if update is None:
-                parts.append(output.new_zeros(1, segments[r + 1] - segments[r], output.shape[-1]))
-            else:
-                parts.append(own @ update.a.to(x.device, x.dtype).T @ (update.b * update.scale).to(x.device, x.dtype).T)
+        own = torch.split(x, sizes, dim=1) if len(updates) > 1 else (x,)
+        parts = [
+            part.new_zeros(*part.shape[:-1], output.shape[-1])
+            if update is None
+            else part @ update.a.to(x.device, x.dtype).T @ (update.b * update.scale).to(x.device, x.dtype).T
+            for part, update in zip(own, updates, strict=True)
+        ]
         return output + (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
 
     return add

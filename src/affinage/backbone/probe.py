@@ -22,7 +22,7 @@ from transformers import PretrainedConfig
 
 from affinage.backbone.attention import KEYWORD, plant
 from affinage.backbone.catalogue import cache_folder
-from affinage.backbone.shape import build, windows_of
+from affinage.backbone.shape import build, needs_ids, windows_of
 from affinage.pack import Branch, pack
 from affinage.records import UserError
 from affinage.seeds import generator
@@ -129,7 +129,7 @@ def _try(model: Any, config: PretrainedConfig) -> tuple[str, float, float]:
     model.set_attn_implementation("eager")
     try:
         for b, ids in enumerate(branches):
-            alone = _alone(model, ids)
+            alone = _alone(model, config, ids)
             difference = max(difference, float((logits[order[b]] - alone).abs().max()) / scale)
     finally:
         model.set_attn_implementation("affinage")
@@ -138,32 +138,46 @@ def _try(model: Any, config: PretrainedConfig) -> tuple[str, float, float]:
 
 
 def _tree_logits(model: Any, config: PretrainedConfig, branches: Sequence[tuple[int, ...]], calls: list[int]) -> tuple[Tensor, list[Tensor]]:
-    """Logits [N, V] at every node of the tree of these branches, and per branch the nodes on its path; layers that called are appended to `calls`."""
-    packed = pack([Branch((*ids, 0), 1) for ids in branches])
+    """Logits [M, V] at the nodes below the root of the tree of these branches, and per branch the rows on its path.
+
+    Layers that called the attention function are appended to `calls`.
+    """
+    packed = pack([Branch((*ids, 0), 2) for ids in branches])
     seen: list[tuple[int, Tensor, Tensor]] = []
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
         tree = plant(packed, windows_of(config), device, calls=seen)
-        embeddings = model.get_input_embeddings()(torch.from_numpy(packed.ids).to(device))
         out = model(
-            inputs_embeds=embeddings[None],
+            **_input(model, config, torch.from_numpy(packed.ids).to(device)),
             position_ids=torch.from_numpy(packed.depth)[None].to(device),
             use_cache=False,
             logits_to_keep=torch.from_numpy(packed.predicting).to(device),
             **{KEYWORD: tree},
         ).logits[0]
+    if len(out) != len(packed.predicting):
+        raise UserError(
+            type(model).__name__,
+            f"logits at {len(out)} nodes",
+            f"at the {len(packed.predicting)} that were asked for",
+            "It ignores `logits_to_keep`.",
+        )
     calls += [layer for layer, _, _ in seen]
     rows = [torch.from_numpy(packed.target_row[packed.target_branch == b]).to(device) for b in range(len(branches))]
     return out.float(), rows
 
 
-def _alone(model: Any, ids: Sequence[int]) -> Tensor:
-    """Logits [T, V] of one sequence through the model's own attention and mask."""
+def _alone(model: Any, config: PretrainedConfig, ids: Sequence[int]) -> Tensor:
+    """Logits [T - 1, V] of one sequence below its root, through the model's own attention and mask."""
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
-        embeddings = model.get_input_embeddings()(torch.tensor([list(ids)], device=device))
         position = torch.arange(len(ids), device=device)[None]
-        return model(inputs_embeds=embeddings, position_ids=position, use_cache=False).logits[0].float()  # type: ignore[no-any-return]
+        given = _input(model, config, torch.tensor(ids, device=device))
+        return model(**given, position_ids=position, use_cache=False).logits[0, 1:].float()  # type: ignore[no-any-return]
+
+
+def _input(model: Any, config: PretrainedConfig, ids: Tensor) -> dict[str, Tensor]:
+    """What a backbone hands to the model for [N] ids."""
+    return {"input_ids": ids[None]} if needs_ids(config) else {"inputs_embeds": model.get_input_embeddings()(ids)[None]}
 
 
 _TINY = {
@@ -191,15 +205,24 @@ def tiny(config: PretrainedConfig, window: int = 5, cap: float = 1.0) -> Pretrai
     """
     text = config.get_text_config()
     if not getattr(text, "num_attention_heads", None):
-        raise UserError(f"model type {config.model_type!r}", "no attention heads in its configuration", "a decoder with attention", "Choose another model.")
+        raise UserError(
+            f"model type {config.model_type!r}", "no attention heads in its configuration", "a decoder with attention", "Choose another model."
+        )
     values = config.to_dict()
-    values = values["text_config"] if "text_config" in values else values
+    values = values.get("text_config", values)
     kinds = getattr(text, "layer_types", None)
     layers = max(2, 1 + max(kinds.index(kind) for kind in set(kinds))) if kinds else 2
-    layers = min(layers, int(text.num_hidden_layers))
+    # Layers that reuse the keys of others follow one layer of each kind that has its own.
+    reusing = layers if values.get("num_kv_shared_layers") else 0
+    layers = min(layers + reusing, int(text.num_hidden_layers))
     heads, kv_heads = text.num_attention_heads, values.get("num_key_value_heads")
-    sizes: dict[str, Any] = {**_TINY, "num_hidden_layers": layers, "num_key_value_heads": 4 if kv_heads in (None, heads) else 1 if kv_heads == 1 else 2}
-    sizes |= {name: window for name in ("sliding_window", "attention_chunk_size", "attention_window_size")}
+    sizes: dict[str, Any] = {
+        **_TINY,
+        "num_hidden_layers": layers,
+        "num_kv_shared_layers": reusing,
+        "num_key_value_heads": 4 if kv_heads in (None, heads) else 1 if kv_heads == 1 else 2,
+    }
+    sizes |= dict.fromkeys(("sliding_window", "attention_chunk_size", "attention_window_size"), window)
     sizes |= {"attn_logit_softcapping": cap, "initializer_range": 0.15}
     if values.get("qk_rope_head_dim"):
         sizes["head_dim"] = sizes["qk_rope_head_dim"]
@@ -209,11 +232,21 @@ def tiny(config: PretrainedConfig, window: int = 5, cap: float = 1.0) -> Pretrai
     always = {"head_dim", "num_key_value_heads", "num_experts_per_tok"}
     changed = {names[name]: value for name, value in sizes.items() if values.get(names[name]) is not None or (name in always and name in values)}
     changed |= {name: 1 for name in ("pad_token_id", "bos_token_id", "eos_token_id") if values.get(name) is not None}
-    for name in ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type"):
+    for name in ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type", "activation_sparsity_pattern"):
         if values.get(name):
             changed[name] = list(values[name])[:layers]
+    if values.get("rope_parameters"):
+        changed["rope_parameters"] = _shorter(values["rope_parameters"], sizes["head_dim"])
     kept = {name: value for name, value in values.items() if name not in {"per_layer_config", "model_type", "transformers_version", "architectures"}}
     return type(text)(**{**kept, **changed})
+
+
+def _shorter(rope: dict[str, Any], head_width: int) -> dict[str, Any]:
+    """The rotary parameters with as many factors as heads of this width have frequencies."""
+    count = int(head_width * rope.get("partial_rotary_factor", 1.0)) // 2
+    factors = {name: list(rope[name])[:count] for name in ("short_factor", "long_factor") if rope.get(name)}
+    nested = {name: _shorter(value, head_width) for name, value in rope.items() if isinstance(value, dict)}
+    return {**rope, **factors, **nested}
 
 
 def random_model(config: PretrainedConfig) -> Any:
@@ -235,7 +268,9 @@ def probe_configuration(config: PretrainedConfig, cache: Path | None = None) -> 
         config: the model's configuration.
         cache: folder of remembered results. Default: the cache folder of Affinage.
     """
-    text = json.dumps([config.to_dict(), transformers.__version__, torch.__version__, Path(__file__).stat().st_mtime_ns], sort_keys=True, default=str)
+    sources = [Path(__file__).parent / name for name in ("attention.py", "probe.py", "shape.py", "../pack.py")]
+    known = [transformers.__version__, torch.__version__, *(source.read_text(encoding="utf-8") for source in sources)]
+    text = json.dumps([config.to_dict(), *known], sort_keys=True, default=str)
     folder = (cache or cache_folder()) / "probes"
     remembered = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     if remembered.is_file():

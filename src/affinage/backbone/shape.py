@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from affinage.backbone.attention import Window
+from affinage.backbone.attention import Window, hand_on
 from affinage.records import BackboneShape, UserError
 
-__all__ = ["build", "longest_position", "node_limit", "shape_of", "windows_of"]
+__all__ = ["build", "longest_position", "needs_ids", "node_limit", "shape_of", "windows_of"]
 
 
 def build(config: PretrainedConfig, dtype: torch.dtype = torch.float32, attention: str = "affinage") -> nn.Module:
@@ -30,6 +30,7 @@ def build(config: PretrainedConfig, dtype: torch.dtype = torch.float32, attentio
             "a decoder-only language model whose attention goes through transformers' AttentionInterface",
             "Choose another model; `affinage models ls --probe` shows which work.",
         ) from None
+    hand_on(model)
     return model
 
 
@@ -38,22 +39,23 @@ def shape_of(config: PretrainedConfig) -> BackboneShape:
     text = config.get_text_config()
     with torch.device("meta"):
         model = build(config)
-    layers = _layers(model, text.num_hidden_layers)
+    layers = _layers(model)
     prefix = next(name for name, module in model.named_modules() if module is layers)
     linears = tuple(
-        (f"{prefix}.{name}", module.in_features, module.out_features) for name, module in layers.named_modules() if isinstance(module, nn.Linear)
+        (f"{prefix}.{name}", module.in_features, module.out_features) for name, module in layers.named_modules() if type(module) is nn.Linear
     )
     widths = {(name.split(".", 1)[1], size) for name, _, size in ((n.removeprefix(prefix + "."), i, o) for n, i, o in linears)}
-    heads = int(text.num_attention_heads)
-    kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
-    head_width = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    first = text.per_layer_config[0] if text.is_heterogeneous else text
+    heads = int(first.num_attention_heads)
+    kv_heads = int(getattr(first, "num_key_value_heads", None) or heads)
+    head_width = int(getattr(first, "head_dim", None) or first.hidden_size // heads)
     refusal = _why_no_prefix(text, widths, kv_heads * head_width)
     return BackboneShape(
         layers=int(text.num_hidden_layers),
-        width=int(model.get_input_embeddings().embedding_dim),  # type: ignore[operator, union-attr]
+        width=int(model.get_input_embeddings().embedding_dim),  # type: ignore[operator]
         kv_heads=kv_heads,
         head_width=head_width,
-        vocabulary=int(model.get_input_embeddings().num_embeddings),  # type: ignore[operator, union-attr]
+        vocabulary=int(model.get_input_embeddings().num_embeddings),  # type: ignore[operator]
         linears=linears,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         uniform_heads=not refusal,
@@ -61,9 +63,11 @@ def shape_of(config: PretrainedConfig) -> BackboneShape:
     )
 
 
-def _layers(model: nn.Module, count: int) -> nn.ModuleList:
-    """The list of decoder layers."""
-    found = [module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == count and "." in name]
+def _layers(model: Any) -> nn.ModuleList:
+    """The list of decoder layers; a composite model's other towers have lists of their own."""
+    decoder = model.get_decoder()
+    count = int(decoder.config.get_text_config().num_hidden_layers)
+    found = [module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
     if not found:
         raise UserError(type(model).__name__, "no list of decoder layers", f"a module list of {count} layers", "Choose another model.")
     return found[0]
@@ -109,9 +113,10 @@ def longest_position(config: PretrainedConfig) -> tuple[int | None, str]:
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)
     per_layer = [value for value in rope.values() if isinstance(value, dict)] if rope else []
     for parameters in [rope, *per_layer] if rope else []:
-        if parameters.get("rope_type") in {"dynamic", "longrope"}:
-            original = parameters.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None) or longest
-            return int(original), f"its rotary embedding ({parameters['rope_type']}) changes with the longest sequence"
+        kind = parameters.get("rope_type")
+        if kind in {"dynamic", "longrope"} and longest:
+            original = parameters.get("original_max_position_embeddings") if kind == "longrope" else None
+            return int(original or longest), f"its rotary embedding ({kind}) changes with the longest sequence"
     if rope is None and longest:
         return int(longest), "its positions are learned"
     return None, ""
@@ -123,3 +128,8 @@ def node_limit(config: PretrainedConfig) -> int | None:
     if getattr(text, "attn_temperature_tuning", False) and getattr(text, "floor_scale", None):
         return int(text.floor_scale) - 1
     return None
+
+
+def needs_ids(config: PretrainedConfig) -> bool:
+    """Whether every layer looks the token ids up again (Gemma 3n, Gemma 4), so that a node must have a token."""
+    return bool(getattr(config.get_text_config(), "hidden_size_per_layer_input", None))

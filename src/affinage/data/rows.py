@@ -12,7 +12,7 @@ from affinage.data.base import COLUMNS, Dataset, Terms
 from affinage.data.cultures import name_in_text, open_questions
 from affinage.records import MAXIMUM_OPTIONS, MCQ, Fault, UserError
 
-__all__ = ["Rows", "assemble", "checked"]
+__all__ = ["Rows", "assemble", "checked", "stripped"]
 
 MINIMUM_OPTIONS = 2
 
@@ -37,9 +37,14 @@ class Rows:
 
     def frame(self) -> pl.DataFrame:
         """The questions so far, with `file` and `line`; texts without outer white space."""
-        frame = pl.DataFrame(self.columns, schema={**COLUMNS, "file": pl.String(), "line": pl.Int64()})
-        strip = [pl.col(name).str.strip_chars() for name, dtype in COLUMNS.items() if dtype == pl.String]
-        return frame.with_columns(*strip, *(pl.col(name).list.eval(pl.element().str.strip_chars()) for name in ("options", "option_cultures")))
+        return stripped(pl.DataFrame(self.columns, schema={**COLUMNS, "file": pl.String(), "line": pl.Int64()}))
+
+
+def stripped(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with no white space around any text of the columns of `COLUMNS`."""
+    texts = [pl.col(name).str.strip_chars() for name, dtype in COLUMNS.items() if dtype == pl.String]
+    lists = [pl.col(name).list.eval(pl.element().str.strip_chars()) for name, dtype in COLUMNS.items() if dtype == pl.List]
+    return frame.with_columns(*texts, *lists)
 
 
 def checked(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:

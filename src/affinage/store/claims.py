@@ -144,7 +144,7 @@ def _create(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         os.write(descriptor, json.dumps(owner).encode())
-    except OSError:
+    except BaseException:  # an interrupt between the two calls would otherwise hold the run until the claim is stale
         path.unlink(missing_ok=True)
         raise
     finally:

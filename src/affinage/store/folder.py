@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from affinage.store.files import canonical_digest
 
@@ -43,10 +43,6 @@ class RunFolder:
         """`scores/<culture>.parquet`: one row per question and option order of that culture's test side."""
         return self.path / "scores" / f"{file_name(culture)}.parquet"
 
-    def scored_cultures(self) -> tuple[str, ...]:
-        """Cultures whose score file is there, sorted."""
-        return tuple(sorted(unquote(file.stem) for file in (self.path / "scores").glob("[!.]*.parquet")))
-
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
@@ -68,11 +64,6 @@ class StudyFolder:
     def questions(self) -> Path:
         """`plan/questions.parquet`: the test questions by id, with what the report needs beside their scores."""
         return self.path / "plan" / "questions.parquet"
-
-    @property
-    def report(self) -> Path:
-        """`report/`: rebuilt at will, never edited."""
-        return self.path / "report"
 
     def run(self, path: str) -> RunFolder:
         """The folder of the run with that path below the study's (`run_path`)."""

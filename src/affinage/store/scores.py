@@ -70,7 +70,7 @@ def read_table(path: Path, schema: dict[str, pl.DataType]) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
     except OSError as error:
-        raise UserError(str(path), error.strerror or str(error), "a score file", todo) from None
+        raise UserError(str(path), error.strerror or str(error), "a Parquet file of the study", todo) from None
     except pl.exceptions.PolarsError as error:
         raise UserError(str(path), f"a damaged file ({error})", "a whole Parquet file", todo) from None
     if dict(frame.schema) != schema:

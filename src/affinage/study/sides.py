@@ -75,7 +75,7 @@ def check_cultures(dataset: Dataset, splits: Iterable[Split], cultures: Sequence
 
 def question_table(dataset: Dataset, splits: Iterable[Split], cultures: Sequence[str], config: StudyConfig) -> pl.DataFrame:
     """The tested questions by id, with what the report needs beside their scores; columns of `store.QUESTION_SCHEMA`."""
-    group = pl.DataFrame(data.template_groups(dataset).items(), schema={"template_id": pl.String, "group": pl.String}, orient="row")
+    group = pl.DataFrame(list(data.template_groups(dataset).items()), schema={"template_id": pl.String, "group": pl.String}, orient="row")
     tables = []
     for split in splits:
         train = dataset.select(templates=split.train_templates).frame

@@ -1,0 +1,62 @@
+"""`affinage report`."""
+
+# ruff: noqa: PLC0415  (what a command needs takes seconds to import, `--help` needs none of it)
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from affinage.cli.say import examples, say, table
+
+if TYPE_CHECKING:
+    from affinage.report import ReportPaths
+
+__all__ = ["add_to", "findings", "places"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Puts the command into the whole."""
+    app.command(
+        short_help="Write a study's tables and figures.",
+        epilog=examples("affinage report runs/demo", "affinage report runs/mine && cat runs/mine/report/report.md"),
+    )(report)
+
+
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, finished or not.")]) -> None:
+    """Write a study's tables and figures (Markdown, CSV, LaTeX, SVG, PNG) into DIR/report, and print what was found."""
+    from affinage.report import build_report
+
+    written = build_report(folder)
+    findings(written)
+    places(written)
+
+
+def findings(written: ReportPaths) -> None:
+    """The pooled table and the three sentences of each method."""
+    from affinage.report import demo_table
+
+    if not written.verdicts:
+        say("No trained run is finished: there is nothing to compare yet.")
+        return
+    pooled = demo_table(written.verdicts)
+    table(pooled.header, pooled.rows, title=pooled.title, rules=pooled.rules)
+    say(pooled.text)
+    for verdict in written.verdicts:
+        say()
+        say(f"{verdict.label}:")
+        for number, claim in enumerate(verdict.claims, start=1):
+            say(f"  {number}. {claim.sentence}")
+        say(f"  {verdict.conclusion}")
+    say()
+
+
+def places(written: ReportPaths) -> None:
+    """Where the files are."""
+    say(f"Report:   {written.page}")
+    for figure in written.figures:
+        if figure.suffix == ".png":
+            say(f"Heat map: {figure}")
+    say(f"Tables:   {written.folder / 'csv'}, {written.folder / 'latex'}")

@@ -1,0 +1,112 @@
+"""Every registered method with the settings under which the contract is tested: a new method is tested with its defaults until it gets a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affinage.backbone import Backbone, Doors
+from affinage.methods import Adapter, Key, registry
+from affinage.methods.base import normal
+from affinage.pack import Branch, Packed, pack
+from affinage.seeds import generator
+
+SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "prompt-tuning": (
+        {"length": 8, "start": "random"},
+        {"length": 5, "start": "vocabulary"},
+        {"length": 4, "start": "text", "text": "What do people like?"},
+    ),
+    "prefix-tuning": (
+        {"length": 8, "start": "random"},
+        {"length": 5, "start": "vocabulary"},
+        {"length": 3, "start": "random", "projection": 8},
+        {"length": 3, "start": "text", "text": "What do people like?", "projection": 8},
+    ),
+    "lora": (
+        {"rank": 4},
+        {"rank": 3, "alpha": 5.0, "rank_stabilised": True},
+        {"rank": 2, "targets": ("q_proj", "down_proj")},
+    ),
+}
+
+RATES = {"prompt-tuning": 5e-2, "prefix-tuning": 5e-2}
+"""Learning rates at which the tiny model learns quickly."""
+
+RATE = 5e-3
+"""The rate of a method that has no row."""
+
+UNTRAINED = {"none"}
+"""Methods without trained values: most of the contract is about those."""
+
+Case = tuple[str, Mapping[str, Any]]
+
+CASES: list[Case] = [(name, settings) for name in registry if name not in UNTRAINED for settings in SETTINGS.get(name, ({},))]
+
+FLOAT32 = 1e-5
+"""Largest difference of float32 logits, as a share of the largest, that counts as rounding."""
+
+
+def label(case: Case) -> str:
+    """The case's name in pytest's output."""
+    return f"{case[0]}:" + ",".join(str(value) for value in case[1].values())
+
+
+def build(case: Case, backbone: Backbone, key: Key = ("split", 0, 0)) -> Adapter:
+    """The case's adapter at its start."""
+    method = registry.get(case[0])
+    return method.build(method.settings.model_validate(case[1]), backbone, key)
+
+
+def moved(adapter: Adapter, step: int = 0, size: float = 0.1) -> Adapter:
+    """The adapter one random step from where it was, so that no tensor of it is at a special value."""
+    with torch.no_grad():
+        for name, value in adapter.named_parameters():
+            value += normal(value.shape, "moved", name, step, deviation=size)
+    return adapter
+
+
+def sequences(count: int, vocabulary: int, *, adapter: int = 0, stream: int = 0) -> list[Branch]:
+    """Random sequences of different lengths that share a beginning, the last three ids of each predicted."""
+    rng = generator("sequences", stream)
+    trunk = rng.integers(vocabulary, size=9).tolist()
+    return [Branch((*trunk, *ids), 9 + len(ids) - 3, adapter) for ids in (rng.integers(vocabulary, size=4 + b).tolist() for b in range(count))]
+
+
+def read(backbone: Backbone, branches: Sequence[Branch], adapters: Sequence[Adapter | None] = (None,)) -> list[Tensor]:
+    """Per sequence the logits that predict its last ids, all of them computed in one pass.
+
+    Args:
+        backbone: the frozen model.
+        branches: the sequences, each with the number of its adapter.
+        adapters: of the cohort; None for the untouched model.
+    """
+    with torch.no_grad():
+        return graph(backbone, branches, adapters)
+
+
+def graph(backbone: Backbone, branches: Sequence[Branch], adapters: Sequence[Adapter | None]) -> list[Tensor]:
+    """As `read`, with gradients."""
+    packed = placed(branches, adapters)
+    doors = [Doors() if adapter is None else adapter.doors() for adapter in adapters]
+    with backbone.logits(packed, doors) as logits:
+        rows = [torch.from_numpy(packed.target_row[packed.target_branch == b]) for b in range(len(branches))]
+        return [logits.index_select(0, own).float() for own in rows]
+
+
+def placed(branches: Sequence[Branch], adapters: Sequence[Adapter | None]) -> Packed:
+    """The pack of the sequences, each with its adapter's virtual tokens in it."""
+    inside = []
+    for branch in branches:
+        adapter = adapters[branch.adapter]
+        inside.append(branch if adapter is None else adapter.place(branch))
+    return pack(inside, len(adapters))
+
+
+def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Largest difference, as a share of the largest logit of either."""
+    a, b = torch.cat(list(one)), torch.cat(list(other))
+    return float((a - b).abs().max() / torch.maximum(a.abs().max(), b.abs().max()))
