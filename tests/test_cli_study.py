@@ -15,6 +15,7 @@ import affinage.study.work
 from affinage.cli import app
 from affinage.cli.flags import composed
 from affinage.config import StudyConfig
+from affinage.report import read_evidence
 from affinage.study import Event
 from tiny import likes, questions, write_model, write_questions
 
@@ -98,7 +99,8 @@ def test_an_interrupted_study_is_continued_not_begun_anew(study: Path, done: Pat
     assert "[1/4]" not in output, "what was finished before the interruption is not made again"
     assert "[3/4] lora on Atlantis, fold-0-of-2, start 0: 12 steps" in output
     assert "[4/4]" in output
-    assert "All 4 runs are finished" in output
+    assert "All 4 runs are finished in" in output
+    assert "; 2 of them now, in" in output
     assert "\x1b" not in output, "no control codes where there is no terminal"
     log = next(done.glob("runs/lora/Atlantis/*/train.jsonl")).read_text().splitlines()
     assert len(log) == 12
@@ -116,6 +118,15 @@ def test_a_second_run_does_nothing(study: Path, done: Path) -> None:
         arguments = [str(source), "--out", str(done)] if source == study else [str(source)]
         assert "Nothing was missing: all 4 runs are finished" in run("study", "run", *arguments).stdout
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()} == before
+
+
+def test_a_study_that_was_stopped_before_it_began_has_no_folder_to_name(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(affinage.study, "run", stopped)
+    result = run("study", "run", str(study), "--out", str(tmp_path / "x"), code=130)
+    assert result.stderr == "Stopped after 0 runs; nothing that is done is lost. Continue with: the same command\n"
 
 
 def test_other_settings_in_the_same_folder_are_refused(study: Path, done: Path) -> None:
@@ -145,6 +156,14 @@ def test_report(done: Path) -> None:
     assert f"Report:   {done / 'report' / 'report.md'}" in output
     assert re.search(r"lora, own culture +\d", output)
     assert "  3. " in output
+    evidence = read_evidence(done)
+    assert ("Provisional, no result: " in output) == bool(evidence.trial)
+
+
+def test_the_report_of_a_trial_says_that_it_is_no_result(study: Path, tmp_path: Path) -> None:
+    run("study", "run", str(study), "--out", str(tmp_path / "t"), "--limit", "4", "--set", "training.steps=1")
+    output = run("report", str(tmp_path / "t")).stdout
+    assert "Provisional, no result: a trial with at most 4 questions per culture and side" in output
 
 
 def test_ask_with_and_without_and_beside(done: Path) -> None:
@@ -152,6 +171,7 @@ def test_ask_with_and_without_and_beside(done: Path) -> None:
     atlantis, lemuria = str(found["Atlantis"]), str(found["Lemuria"])
     question = "What do people like about it?"
     alone = run("ask", atlantis, question, "--tokens", "5", "--dtype", "float32").stdout
+    assert run("ask", atlantis, question, "--tokens", "5", "--study", str(done)).stdout == alone, "the study says float32"
     assert alone.index("untouched:") < alone.index("lora, Atlantis:")
     both = run("ask", atlantis, question, "--beside", lemuria, "--tokens", "5", "--dtype", "float32").stdout
     assert "untouched" not in both

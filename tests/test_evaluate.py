@@ -110,6 +110,7 @@ def test_the_two_readings(backbone: Backbone, letters: list[Encoded]) -> None:
     for score, each in zip(scores, letters, strict=True):
         probabilities = torch.tensor(score.logprob).exp()
         assert score.letter_mass == pytest.approx(float(probabilities.sum()), rel=1e-4)
+        assert score.letter_mass is not None
         assert 0 < score.letter_mass < 1
         assert score.greedy_probability >= float(probabilities.max()) * (1 - 1e-5)
         right = each.continuation_ids[score.answer][0]

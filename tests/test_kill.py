@@ -14,14 +14,14 @@ import pytest
 
 from affinage import seeds
 from affinage.config import StudyConfig
-from affinage.store import Checkout, RunFolder, StudyFolder, read_all_scores, read_log, read_plan, read_state
+from affinage.store import Checkout, RunFolder, StudyFolder, read_log, read_plan, read_state
 from affinage.study import run
-from tiny import questions, write_questions
+from tiny import questions, write_model, write_questions
 
 KILLS = 3
 """Per configuration; there are four."""
 
-STEPS = 25
+STEPS = 8
 
 CONFIGURATIONS = [("float32", "letters"), ("float32", "text"), ("bfloat16", "letters"), ("bfloat16", "text")]
 
@@ -60,7 +60,16 @@ def theatre() -> Theatre:
     context = multiprocessing.get_context("forkserver")
     names = ("study", "backbone", "train", "evaluate", "adapters")
     context.set_forkserver_preload([*(f"affinage.{name}" for name in names), "transformers.models.llama.modeling_llama"])
+    first = context.Process(target=time.time)
+    first.start()
+    first.join()  # the imports are over
     return Theatre(context)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One layer: two threads meet after each operation, which takes long on a busy machine."""
+    return write_model(tmp_path_factory.mktemp("one layer") / "model", layers=1)
 
 
 def study(model: Path, data: Path, dtype: str, style: str) -> dict[str, Any]:
@@ -89,7 +98,7 @@ def steps(out: Path) -> int:
 
 
 def assert_same(out: Path, whole: Path) -> None:
-    """Adapters byte for byte, scores value for value, the log but for its clock."""
+    """Adapters and scores byte for byte, the log but for its clock."""
     record = read_plan(StudyFolder(whole))
     assert read_plan(StudyFolder(out)) == record
     for row in record.runs:
@@ -105,14 +114,12 @@ def assert_same(out: Path, whole: Path) -> None:
         logs = [[{**line, "seconds": 0} for line in read_log(folder.log)] for folder in (one, other)]
         assert logs[0] == logs[1]
         assert not list(one.path.rglob("*.tmp"))
-    keys = ["run", "mcq_id"]
-    assert read_all_scores(StudyFolder(out)).sort(keys).equals(read_all_scores(StudyFolder(whole)).sort(keys))
 
 
 @pytest.mark.parametrize(("dtype", "style"), CONFIGURATIONS)
-def test_a_killed_study_ends_where_an_undisturbed_one_ends(dtype: str, style: str, theatre: Theatre, tiny_folder: Path, tmp_path: Path) -> None:
-    data = write_questions(tmp_path / "questions.parquet", [*questions("Atlantis", 24), *questions("Lemuria", 24)])
-    values = study(tiny_folder, data, dtype, style)
+def test_a_killed_study_ends_where_an_undisturbed_one_ends(dtype: str, style: str, theatre: Theatre, model: Path, tmp_path: Path) -> None:
+    data = write_questions(tmp_path / "questions.parquet", [*questions("Atlantis", 12), *questions("Lemuria", 12)])
+    values = study(model, data, dtype, style)
     seconds = theatre.whole(values, tmp_path / "whole")
     assert steps(tmp_path / "whole") == STEPS
     kills, attempt, in_training = 0, 0, 0

@@ -52,7 +52,13 @@ def tensors_of(adapter: Adapter) -> dict[str, Tensor]:
 
 
 def run(
-    backbone: Backbone, encoded: Sequence[Encoded], folder: Path, training: TrainingConfig, prompt: PromptConfig, stop: int | None = None, seed: int = 0
+    backbone: Backbone,
+    encoded: Sequence[Encoded],
+    folder: Path,
+    training: TrainingConfig,
+    prompt: PromptConfig,
+    stop: int | None = None,
+    seed: int = 0,
 ) -> Adapter:
     """A training from wherever the folder stands, stopped after step `stop`."""
     adapter = start(backbone)
@@ -270,7 +276,9 @@ def test_the_schedules() -> None:
     assert linear == pytest.approx([1 / 3, 2 / 3, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     cosine = [rate_at(step, 4, TrainingConfig(rate=2.0, schedule="cosine")) for step in range(4)]
     assert cosine == pytest.approx([2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)])
-    assert [rate_at(step, 4, TrainingConfig(rate=0.5, schedule="constant", warmup=0.5)) for step in range(4)] == pytest.approx([1 / 6, 1 / 3, 0.5, 0.5])
+    assert [rate_at(step, 4, TrainingConfig(rate=0.5, schedule="constant", warmup=0.5)) for step in range(4)] == pytest.approx(
+        [1 / 6, 1 / 3, 0.5, 0.5]
+    )
 
 
 def test_the_number_of_steps() -> None:

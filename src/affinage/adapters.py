@@ -45,6 +45,8 @@ class AdapterCard:
     """The frozen model that it belongs to."""
     data: str
     """Digest of the data set."""
+    template_arguments: Mapping[str, str | int | bool] = field(default_factory=dict)
+    """Arguments of the chat template that the user set."""
     version: str = field(default=__version__)
     """Version of Affinage."""
 
@@ -75,6 +77,7 @@ def save(adapter: Adapter, folder: Path, card: AdapterCard) -> None:
             "prompt": card.prompt.model_dump(mode="json"),
             "backbone": card.backbone.as_dict(),
             "data": card.data,
+            "template_arguments": dict(card.template_arguments),
             "version": card.version,
         },
     )
@@ -100,6 +103,7 @@ def read_card(folder: Path) -> AdapterCard:
             prompt=validated(PromptConfig, values["prompt"], str(path)),
             backbone=Identity(**values["backbone"]),
             data=values["data"],
+            template_arguments=values["template_arguments"],
             version=values["version"],
         )
     except OSError:

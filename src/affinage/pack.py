@@ -142,7 +142,8 @@ def _subtree_ends(own: Ints, width: int, first: Ints) -> Ints:
     leaves = np.where(own[:, None] <= np.arange(width), np.arange(rows)[:, None], rows)
     following = np.full((rows, width), rows)
     following[:-1] = np.minimum.accumulate(leaves[::-1], axis=0)[::-1][1:]
-    return first[following]
+    ends: Ints = first[following]
+    return ends
 
 
 @dataclass(frozen=True, slots=True)

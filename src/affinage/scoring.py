@@ -5,6 +5,7 @@ Letters: B questions, C options, S predicted tokens of a pack, M nodes whose log
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -78,7 +79,7 @@ def choice_loss(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score:
     It trains the very score that evaluation compares.
     """
     counts = [len(option_branches(encoded, score)) for encoded in batch]
-    sums = branch_logprobs(logits, packed, sum(counts)).split(counts)
+    sums = torch.split(branch_logprobs(logits, packed, sum(counts)), counts)
     losses = [-option_scores(encoded, own, score).log_softmax(0)[encoded.rendered.mcq.answer] for encoded, own in zip(batch, sums, strict=True)]
     return torch.stack(losses).sum()
 
@@ -102,7 +103,7 @@ def item_scores(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score:
         letters: whether the answers are letters; only then letter mass and the free reading have a meaning.
     """
     counts = [len(option_branches(encoded, score)) for encoded in batch]
-    sums = branch_logprobs(logits, packed, sum(counts)).split(counts)
+    sums = torch.split(branch_logprobs(logits, packed, sum(counts)), counts)
     # All options of a question begin at the same node, the context's last: its row is that of the first branch's first token.
     first_target = {branch: target for target, branch in reversed(list(enumerate(packed.target_branch.tolist())))}
     starts = [sum(counts[:i]) for i in range(len(counts))]
@@ -114,7 +115,7 @@ def item_scores(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score:
         mcq, rendered = encoded.rendered.mcq, encoded.rendered
         values = sums[i].tolist()
         options = len(mcq.options)
-        finite = all(value == value and abs(value) != float("inf") for value in values)
+        finite = all(math.isfinite(value) for value in values)
         firsts = [ids[0] for ids in encoded.continuation_ids]
         results.append(
             ItemScore(

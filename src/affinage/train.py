@@ -213,7 +213,7 @@ def _restore(path: Path, optimiser: torch.optim.AdamW, parameters: dict[str, Ten
         raise UserError(str(path), f"a file that cannot be read ({error})", "a whole checkpoint", "Remove it to train from the start.") from None
     expected = {f"{name}|{part}" for name in parameters for part in ("value", *_MOMENTS)}
     if header.get("plan") != plan or set(tensors) != expected:
-        raise UserError(str(path), "a checkpoint of another plan", "one of the same questions, settings and seed", "Remove it to train from the start.")
+        raise UserError(str(path), "a checkpoint of another plan", "one of the same questions and settings", "Remove it to train from the start.")
     step = int(header["step"])
     with torch.no_grad():
         for name, value in parameters.items():

@@ -25,12 +25,12 @@ GRADIENT = 1e-4
 """Gradients add up over sequences in another order; as a share of each tensor's largest value."""
 
 
-def check(model: Any, config: Any, doors: Doors, gradient: float = GRADIENT) -> None:
+def check(model: Any, config: Any, doors: Doors, rounding: float = 1) -> None:
     found, own = on_a_tree(backbone_of(model, config), doors)
     expected, reference = one_by_one(model, config, doors)
-    assert_close(found, expected)
+    assert_close(found, expected, 1e-5 * rounding)
     for mine, theirs in zip(own, reference, strict=True):
-        assert_close(mine, theirs, gradient) if theirs.any() else assert_close(1 + mine, torch.ones(1), gradient)
+        assert_close(mine, theirs, GRADIENT * rounding)
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -53,7 +53,8 @@ def test_updates_equal_merged_weights(name: str) -> None:
     doors = doors_of(backbone, ["updates"])
     if name != "gpt2":  # whose linear modules are transposed ones, no plain ones
         assert not torch.allclose(on_a_tree(backbone, doors)[0], on_a_tree(backbone, Doors())[0], atol=1e-2)
-    check(model, config, doors)
+    # (W + BA)x is rounded elsewhere than Wx + B(Ax): on Gemma 3n by 3e-5 (gradients by 9e-4) without any tree, since it clips its activations.
+    check(model, config, doors, rounding=20 if name == "gemma3n_text" else 5)
 
 
 @pytest.mark.parametrize("slots", [3, 9])
@@ -62,7 +63,7 @@ def test_prefix_slots_equal_a_filled_cache(name: str, slots: int) -> None:
     model, config = small(name, **PASSING[name])
     backbone = backbone_of(model, config)
     if backbone.shape.refusal:
-        assert name in {"deepseek_v2", "deepseek_v3", "gemma4_text", "minicpm3"}
+        assert name in {"deepseek_v2", "deepseek_v3", "gemma3n_text", "gemma4_text", "minicpm3"}
         return
     doors = doors_of(backbone, ["prefix"], slots=slots)
     if name == "jetmoe":  # repeats keys for its experts before attention
@@ -147,7 +148,8 @@ CHECKPOINTED: dict[str, dict[str, Any]] = {
     "stablelm": {"hidden_dropout": 0.5, "attention_dropout": 0.5},
     "nemotron": {"attention_dropout": 0.5},
     "llama4_text": {"attention_dropout": 0.5},
-    "gemma4_text": {},
+    "gemma3n_text": {},
+    "gemma4_text": {"num_kv_shared_layers": 2},
 }
 
 
@@ -180,7 +182,7 @@ def test_checkpointing_changes_no_gradient(name: str) -> None:
     assert len(calls) == 2 * config.num_hidden_layers
     assert_close(found, expected)
     for mine, theirs in zip(own, reference, strict=True):
-        assert_close(mine, theirs, GRADIENT) if theirs.any() else assert_close(1 + mine, torch.ones(1))
+        assert_close(mine, theirs, GRADIENT)
 
 
 @pytest.mark.parametrize("name", ["opt", "gpt2", "llama", "phimoe"])

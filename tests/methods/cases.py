@@ -65,7 +65,7 @@ def moved(adapter: Adapter, step: int = 0, size: float = 0.1) -> Adapter:
     """The adapter one random step from where it was, so that no tensor of it is at a special value."""
     with torch.no_grad():
         for name, value in adapter.named_parameters():
-            value += normal(value.shape, "moved", name, step, deviation=size)
+            value.add_(normal(value.shape, "moved", name, step, deviation=size))
     return adapter
 
 

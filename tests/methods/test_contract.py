@@ -53,8 +53,8 @@ def test_the_trained_tensors_move_and_nothing_else_does(case: Case, backbone: Ba
         assert not torch.equal(between[name], value), name
     after = frozen_state(backbone)
     assert after.keys() == before.keys()
-    for name, value in after.items():
-        assert torch.equal(value, before[name]), name
+    for name in after:
+        assert torch.equal(after[name], before[name]), name
     assert all(not value.requires_grad and value.grad is None for value in backbone.model.parameters())
     assert hooks(backbone) == 0
 
@@ -89,12 +89,12 @@ def test_a_question_scores_the_same_alone_in_a_batch_and_in_a_cohort(case: Case,
 def test_gradients_in_a_cohort_are_those_of_each_adapter_alone(case: Case, backbone: Backbone) -> None:
     cohort = [moved(build(case, backbone), step) for step in range(2)]
     own = [sequences(3, backbone.shape.vocabulary, adapter=r) for r in range(2)]
-    torch.cat(graph(backbone, [*own[1], *own[0]], cohort)).square().mean().backward()
+    torch.cat(graph(backbone, [*own[1], *own[0]], cohort)).square().mean().backward()  # type: ignore[no-untyped-call]
     together = [[value.grad for value in adapter.parameters()] for adapter in cohort]
     for r in range(2):
         cohort[r].zero_grad()
         # The mean above ran over both adapters' rows.
-        (torch.cat(graph(backbone, [replace(b, adapter=0) for b in own[r]], [cohort[r]])).square().mean() / 2).backward()
+        (torch.cat(graph(backbone, [replace(b, adapter=0) for b in own[r]], [cohort[r]])).square().mean() / 2).backward()  # type: ignore[no-untyped-call]
         for value, other in zip(cohort[r].parameters(), together[r], strict=True):
             assert value.grad is not None
             assert other is not None
@@ -160,7 +160,7 @@ def test_a_start_is_a_function_of_its_key(case: Case, backbone: Backbone) -> Non
 @each
 def test_every_gradient_is_finite_and_alive(case: Case, backbone: Backbone) -> None:
     adapter = moved(build(case, backbone))
-    torch.cat(graph(backbone, sequences(4, backbone.shape.vocabulary), [adapter])).square().mean().backward()
+    torch.cat(graph(backbone, sequences(4, backbone.shape.vocabulary), [adapter])).square().mean().backward()  # type: ignore[no-untyped-call]
     for name, value in adapter.named_parameters():
         assert value.grad is not None, name
         assert torch.isfinite(value.grad).all(), name

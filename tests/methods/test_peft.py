@@ -84,11 +84,11 @@ def test_what_peft_saves_comes_back(made: str, backbone: Backbone, tiny_folder: 
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.requires_grad:
-                value += normal(value.shape, name, deviation=0.1)
+                value.add_(normal(value.shape, name, deviation=0.1))
     branches = sequences(3, backbone.shape.vocabulary)
     theirs = alone(model, branches)
     model.save_pretrained(tmp_path)
-    method = registry.get(made.split(",")[0])
+    method = registry.get(made.partition(",")[0])
     values = method.settings.model_validate(settings)
     tensors = method.from_peft(values, backbone.shape, load_file(tmp_path / "adapter_model.safetensors"))
     ours = read(backbone, branches, [method.restore(values, backbone.shape, tensors)])

@@ -107,7 +107,9 @@ def test_an_unknown_target_module_is_refused_by_name(backbone: Backbone) -> None
 def test_only_the_decoder_layers_are_updated(backbone: Backbone) -> None:
     method = registry.get("lora")
     every = method.count(method.settings(), backbone.shape)
-    some = sum(method.count(method.settings.model_validate({"targets": (leaf,)}), backbone.shape) for leaf in ("q_proj", "k_proj", "v_proj", "o_proj"))
+    some = sum(
+        method.count(method.settings.model_validate({"targets": (leaf,)}), backbone.shape) for leaf in ("q_proj", "k_proj", "v_proj", "o_proj")
+    )
     assert 0 < some < every
     assert "lm_head" not in {name.rsplit(".", 1)[-1] for name, _, _ in backbone.shape.linears}
     assert starts.COMMON == 5000

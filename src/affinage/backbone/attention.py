@@ -110,7 +110,7 @@ class _Gathered(torch.autograd.Function):
         return rows.index_select(0, gather.index)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gather: Gather = ctx.gather
         return nn.functional.embedding_bag(gather.order, gradient.contiguous(), gather.first, mode="sum"), None
 
@@ -276,7 +276,7 @@ def attend(
 
 def _gather(rows: Tensor, gather: Gather) -> Tensor:
     """[N, W] -> [F, W]."""
-    return _Gathered.apply(rows, gather) if rows.requires_grad else rows.index_select(0, gather.index)  # type: ignore[no-any-return, no-untyped-call]
+    return _Gathered.apply(rows, gather) if rows.requires_grad else rows.index_select(0, gather.index)  # type: ignore[no-untyped-call]
 
 
 def _slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -56,7 +58,7 @@ def load(config: ModelConfig) -> Backbone:
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid; every output here is written
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid; every output here is written
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     transformers.utils.logging.disable_progress_bar()  # ours says what happens
     extra: dict[str, Any] = _gguf(place) | ({"quantization_config": GgufConfig(dequantize=True)} if _gguf(place) else {"use_safetensors": True})
@@ -103,7 +105,7 @@ def _from_hub(call: Any, name: str) -> Any:
     """What transformers answers, its errors as ours."""
     try:
         return call()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
         message = " ".join(str(error).split())[:400]
         raise UserError(
             f"model {name}",

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from affinage.cli.flags import help_of
+from affinage.cli.fetch import fetch
+from affinage.cli.flags import StudyFlag, composed, help_of, without_none
 from affinage.cli.say import console, examples, say
 from affinage.config import ModelConfig
 
@@ -47,7 +48,8 @@ def ask(
     model: Annotated[
         str | None, typer.Option("--model", help="Where the adapter's model is, when it is not where it was: a name, hub id or folder.")
     ] = None,
-    dtype: Annotated[Literal["bfloat16", "float32"], typer.Option("--dtype", help=help_of(ModelConfig, "dtype"))] = "bfloat16",
+    study: StudyFlag = None,
+    dtype: Annotated[Literal["bfloat16", "float32"] | None, typer.Option("--dtype", help=help_of(ModelConfig, "dtype"))] = None,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Longest answer, in tokens.")] = 80,
 ) -> None:
     """Put a question to the model with and without an adapter, or with two adapters side by side.
@@ -61,7 +63,12 @@ def ask(
 
     folders = [adapter, *([beside] if beside is not None else [])]
     cards = [read_card(folder) for folder in folders]
-    backbone = load_backbone(ModelConfig(id=model or cards[0].backbone.id, revision=cards[0].backbone.revision or None, dtype=dtype))
+    known = cards[0]
+    of_card = without_none(model__id=known.backbone.id, model__revision=known.backbone.revision or None)
+    of_card |= {"model.template_arguments": dict(known.template_arguments)} if known.template_arguments else {}
+    config = composed(study, {**of_card, **without_none(model__id=model, model__dtype=dtype)}).model
+    fetch(config.id)
+    backbone = load_backbone(config)
     adapters: list[Adapter | None] = [load(folder, backbone) for folder in folders]
     titles = [f"{card.method}, {card.culture or 'untrained'}" for card in cards]
     if beside is None:

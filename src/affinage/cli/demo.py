@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from affinage.cli.flags import composed
-from affinage.cli.report import findings, places
+from affinage.cli.report import write
 from affinage.cli.say import examples, say
 from affinage.cli.study import execute
 
@@ -33,15 +33,11 @@ def demo(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder. Default: runs/demo or runs/demo-strong.")] = None,
 ) -> None:
     """Teach a small model some cultures, test every adapter on every culture, and say what can be said. Again = continue."""
-    from affinage.report import build_report
-
     name = "demo-strong" if strong else "demo"
     out = out or Path("runs") / name
     config = composed(name, {})
     execute(config, out, name, {})
-    written = build_report(out)
-    findings(written)
-    places(written)
+    write(out)
     adapters = _adapters(out)
     for culture, adapter in adapters.items():
         say(f"Adapter:  {adapter} ({culture})")

@@ -14,7 +14,7 @@ from affinage.cli.say import examples, say, table
 if TYPE_CHECKING:
     from affinage.report import ReportPaths
 
-__all__ = ["add_to", "findings", "places"]
+__all__ = ["add_to", "write"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,14 +27,26 @@ def add_to(app: typer.Typer) -> None:
 
 def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, finished or not.")]) -> None:
     """Write a study's tables and figures (Markdown, CSV, LaTeX, SVG, PNG) into DIR/report, and print what was found."""
-    from affinage.report import build_report
-
-    written = build_report(folder)
-    findings(written)
-    places(written)
+    write(folder)
 
 
-def findings(written: ReportPaths) -> None:
+def write(folder: Path) -> None:
+    """Writes a study's report and says what was found and where the files are.
+
+    Raises:
+        UserError: no study stands there, no run is finished, or a file is damaged.
+    """
+    from affinage.report import read_evidence, write_report
+
+    evidence = read_evidence(folder)
+    written = write_report(evidence, folder / "report")
+    _findings(written)
+    if evidence.trial:
+        say(f"Provisional, no result: {'; '.join(evidence.trial)}.")
+    _places(written)
+
+
+def _findings(written: ReportPaths) -> None:
     """The pooled table and the three sentences of each method."""
     from affinage.report import demo_table
 
@@ -53,7 +65,7 @@ def findings(written: ReportPaths) -> None:
     say()
 
 
-def places(written: ReportPaths) -> None:
+def _places(written: ReportPaths) -> None:
     """Where the files are."""
     say(f"Report:   {written.page}")
     for figure in written.figures:

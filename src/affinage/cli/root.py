@@ -78,7 +78,11 @@ def _version(wanted: bool) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """Teach a frozen language model a culture with a few hundred kilobytes, and test whether it learned the culture or the test."""
+    """Teach a frozen language model a culture with a few hundred kilobytes, and test whether it learned the culture or the test.
+
+    Exit codes: 0 done, 1 a run failed, 2 something to mend (said on standard error), 130 interrupted. OMP_WAIT_POLICY is set to `passive`
+    unless you set it; AFFINAGE_CACHE names the folder of fetched models.
+    """
 
 
 for _group in (demo, study, report, ask, single, models, data):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
+from affinage.cli.fetch import fetch
 from affinage.cli.flags import ModelFlag, PathFlag, SetFlag, SourceFlag, StudyFlag, assignments, composed, without_none
 from affinage.cli.say import examples, say
 from affinage.records import UserError
@@ -83,6 +84,7 @@ def show(
         return
     from affinage.backbone import tokens as tokens_of
 
+    fetch(config.model.id)
     tokens = tokens_of(config.model)
     encoded, refused = tokens.encode_all([mcq, *neighbours], config.prompt, seed=config.seed)
     say(f"TEXT (chat template of {config.model.id})")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from affinage.cli.fetch import fetch
 from affinage.cli.flags import (
     LimitFlag,
     MethodFlag,
@@ -97,6 +98,7 @@ def train(
         "starts": 1,
     }
     config = composed(study, overrides)
+    fetch(config.model.id)
     standing, computing = checkout(), engine()
     made = plan(config, out, engine=computing, standing=standing)
     made, planned = _alone(made, culture, split)
@@ -177,7 +179,8 @@ def evaluate(
     }
     config = composed(study, overrides)
     if card is not None:
-        config = config.model_copy(update={"prompt": card.prompt})
+        arguments = {"template_arguments": dict(card.template_arguments)}
+        config = config.model_copy(update={"prompt": card.prompt, "model": config.model.model_copy(update=arguments)})
     dataset = data.load(config.data)
     chosen = _chosen(data.make_splits(dataset, config.splits), card, split)
     templates = {"test": chosen.test_templates, "train": chosen.train_templates, "development": chosen.development_templates}[side]
@@ -186,6 +189,7 @@ def evaluate(
         raise UserError(
             f"split {chosen.name}", f"no question of {', '.join(culture)} on the side {side}", "at least one", "Choose another side or split."
         )
+    fetch(config.model.id)
     backbone = load_backbone(config.model)
     tuned = None if card is None else load_adapter(Path(adapter), backbone)
     encoded, refused = backbone.tokens.encode_all(asked, config.prompt, seed=config.seed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from affinage.cli.fetch import fetch
 from affinage.cli.flags import LimitFlag, ModelFlag, SetFlag, announce, assignments, composed, without_none
 from affinage.cli.say import complain, counted, duration, examples, say, table
 from affinage.config import StudyConfig
@@ -91,22 +92,28 @@ def execute(config: StudyConfig, out: Path, source: str, overrides: Mapping[str,
     from affinage.cli.watch import Tally, watching
     from affinage.study import run as run_study
 
+    fetch(config.model.id)
     announce(config, source, overrides)
-    again = f"affinage study run {out}"
     tally, began = Tally(), time.monotonic()
     try:
         with watching(tally) as watch:
             outcome = run_study(config, out, watch=watch)
     except KeyboardInterrupt:
-        complain(f"Stopped after {counted(tally.made, 'run')}; nothing that is done is lost. Continue with: {again}")
+        complain(f"Stopped after {counted(tally.made, 'run')}; nothing that is done is lost. Continue with: {_continue(out)}")
         raise typer.Exit(130) from None
-    if tally.made:
-        say(f"{counted(tally.made, 'run')} made in {duration(time.monotonic() - began)}.")
     if not outcome.complete:
         left = outcome.runs - outcome.finished
-        complain(f"{left} of {counted(outcome.runs, 'run')} failed, each with its reason above. After mending, continue with: {again}")
+        complain(f"{left} of {counted(outcome.runs, 'run')} failed, each with its reason above. After mending, continue with: {_continue(out)}")
         raise typer.Exit(1)
-    say(f"{'' if tally.made else 'Nothing was missing: '}{'All' if tally.made else 'all'} {counted(outcome.runs, 'run')} are finished in {out}.")
+    if tally.made:
+        say(f"All {counted(outcome.runs, 'run')} are finished in {out}; {tally.made} of them now, in {duration(time.monotonic() - began)}.")
+    else:
+        say(f"Nothing was missing: all {counted(outcome.runs, 'run')} are finished in {out}.")
+
+
+def _continue(out: Path) -> str:
+    """What to type to go on; a study that was stopped before its plan was written has no folder to name yet."""
+    return f"affinage study run {shlex.quote(str(out))}" if (out / "plan").is_dir() else "the same command"
 
 
 @group.command(
@@ -144,7 +151,9 @@ def plan(
     place, out = located(source, out)
     overrides = {**assignments(setting), **without_none(model__id=model, data__path=data, limit=limit)}
     begun = (out / "study.yaml").exists()
-    made = plan_study(composed(place, overrides), out)
+    config = composed(place, overrides)
+    fetch(config.model.id)
+    made = plan_study(config, out)
     lines = progress(made, StudyFolder(out))
     _table(made, lines)
     for line in lines:

@@ -68,7 +68,7 @@ class LowRankUpdates(Adapter):
 
     def final_tensors(self) -> dict[str, Tensor]:
         """`<module>.a` [r, inputs] and `<module>.b` [outputs, r]."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, a, b in zip(self.modules_updated, self.a, self.b, strict=True):
             tensors |= {f"{name}.a": a.detach(), f"{name}.b": b.detach()}
         return tensors
@@ -102,7 +102,7 @@ class Lora(Method):
     def restore(self, settings: LoraSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Adapter:
         """From `<module>.a` and `<module>.b`."""
         targets = _targets(settings, shape)
-        expected = {}
+        expected: dict[str, tuple[int, ...]] = {}
         for name, inputs, outputs in targets:
             expected |= {f"{name}.a": (settings.rank, inputs), f"{name}.b": (outputs, settings.rank)}
         exactly(tensors, expected, "adapter of method lora")
@@ -148,7 +148,7 @@ def _targets(settings: LoraSettings, shape: BackboneShape) -> list[tuple[str, in
     for target in settings.targets:
         if target not in leaves:
             raise UserError(
-                "method lora: targets", repr(target), "the last part of the name of a plain linear module of the decoder layers", suggest(target, leaves)
+                "method lora: targets", repr(target), "the last part of the name of a plain linear module of the layers", suggest(target, leaves)
             )
     return [linear for linear in shape.linears if linear[0].rsplit(".", 1)[-1] in settings.targets]
 

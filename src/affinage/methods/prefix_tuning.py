@@ -1,10 +1,10 @@
 """Prefix-tuning (Li and Liang 2021, arXiv 2101.00190): P trained keys and values before the text in every layer, equation 3.
 
-Door 2: slots in attention; the text's positions start at P. With a projection the prefix is Linear(p, 2LKD)(tanh(Linear(H, p)(embedding))), section
-4.3, and only the resulting prefix is handed on. Keys are as a cache holds them: nothing rotates them, so a random start has no positions and one made
-from tokens has those of 0..P-1.
+Door 2: slots in attention; the text's positions start at P. With a projection the prefix is Linear(p, 2LKD)(tanh(Linear(H, p)(embedding))),
+section 4.3, and only the resulting prefix is handed on. Keys are as a cache holds them: nothing rotates them, so a random start has no
+positions and one made from tokens has those of 0..P-1.
 
-Trained values: with a projection of width p: p(H + 1) + 2LKD(p + 1) + P*H; without: P * 2LKD. The embedding's own width is H here, as in the reference
+Trained values: with a projection of width p: p(H + 1) + 2LKD(p + 1) + P*H; without: P * 2LKD. The embedding has width H here, as in the reference
 study; PEFT uses K*D under grouped queries, so its counts differ there.
 """
 
@@ -200,7 +200,7 @@ def _fit(adapter: ProjectedPrefix, target: Tensor) -> None:
     optimiser = torch.optim.Adam(adapter.parameters(), lr=FIT_RATE)
     for _ in range(FIT_STEPS):
         optimiser.zero_grad()
-        nn.functional.mse_loss(adapter.flat(), target).backward()
+        nn.functional.mse_loss(adapter.flat(), target).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     adapter.zero_grad()
 

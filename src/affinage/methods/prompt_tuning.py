@@ -72,7 +72,7 @@ class PromptTuning(Method):
     settings = PromptTuningSettings
     peft_type = "PROMPT_TUNING"
     presets: ClassVar = {
-        "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 3e-3}},
+        "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 1e-2}},
         "paper": {"settings": {"length": 16, "start": "random", "deviation": 1.0}, "training": {"rate": 1e-4}},
     }
 

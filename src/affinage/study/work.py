@@ -183,6 +183,7 @@ class Session:
             prompt=self.made.config.prompt,
             backbone=self.backbone.identity,
             data=self.made.dataset.digest,
+            template_arguments=self.made.config.model.template_arguments,
         )
 
     def _test(self, planned: PlannedRun, there: RunFolder, held: Claim, number: int) -> None:
