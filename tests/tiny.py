@@ -142,9 +142,3 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backbone(tiny_folder: Path) -> Backbone:
     """The tiny model in float32, computing in one thread."""
     return load(ModelConfig(id=str(tiny_folder), dtype="float32", device="cpu", threads=1))
-
-
-@pytest.fixture(scope="session")
-def half_backbone(tiny_folder: Path) -> Backbone:
-    """The tiny model in bfloat16."""
-    return load(ModelConfig(id=str(tiny_folder), dtype="bfloat16", device="cpu", threads=1))

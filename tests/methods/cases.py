@@ -23,8 +23,8 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "prefix-tuning": (
         {"length": 8, "start": "random"},
         {"length": 5, "start": "vocabulary"},
-        {"length": 3, "start": "random", "projection": 8},
-        {"length": 3, "start": "text", "text": "What do people like?", "projection": 8},
+        {"length": 3, "start": "random", "projection": 32},
+        {"length": 3, "start": "text", "text": "What do people like?", "projection": 32},
     ),
     "lora": (
         {"rank": 4},
