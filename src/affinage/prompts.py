@@ -24,7 +24,7 @@ from typing import Protocol
 
 from affinage import seeds
 from affinage.config import PromptConfig
-from affinage.records import MAXIMUM_OPTIONS, MCQ, Rendered, UserError
+from affinage.records import MAXIMUM_OPTIONS, MCQ, Rendered, UserError, name_in_text
 
 __all__ = ["JSON_INSTRUCTION", "LETTERS", "Chat", "render"]
 
@@ -43,8 +43,6 @@ _INSTRUCTIONS = {
 
 _SENTINEL = "AssistantTextGoesHere"
 """Letters alone, so that no template trims or escapes it."""
-
-_WITH_ARTICLE = {"US": "the US", "UK": "the UK"}
 
 _PLAIN = "Set `prompt.chat: false` for plain text, or give the tokenizer another chat template."
 
@@ -127,8 +125,7 @@ def _instruction(config: PromptConfig) -> str:
 
 def _cut(culture: str, turn: str, config: PromptConfig, chat: Chat) -> tuple[str, str]:
     """(context, ending) of a conversation whose user says `turn`."""
-    name = _WITH_ARTICLE.get(culture, culture.replace("_", " "))
-    system = config.system.replace("{culture}", name) if config.system is not None else None
+    system = config.system.replace("{culture}", name_in_text(culture)) if config.system is not None else None
     if not config.chat:
         beginning = f"{system}\n\n" if system else ""
         return f"{chat.start}{beginning}{turn} ", _stops(chat)[0]

@@ -19,6 +19,7 @@ __all__ = [
     "Rendered",
     "Split",
     "UserError",
+    "name_in_text",
 ]
 
 UNKNOWN_CULTURE = ""
@@ -199,6 +200,14 @@ class BackboneShape:
     """Whether every layer has its own keys and values of width K*D each."""
     refusal: str = ""
     """Why keys and values cannot be prefixed (where `uniform_heads` is False)."""
+
+
+_WITH_ARTICLE = {"US": "the US", "UK": "the UK"}
+
+
+def name_in_text(culture: str) -> str:
+    """A culture's name as a sentence uses it: underscores become blanks, "the US", "the UK"."""
+    return _WITH_ARTICLE.get(culture, culture.replace("_", " "))
 
 
 Style = Literal["letters", "text", "text-listed"]

@@ -12,9 +12,9 @@ from typing import Any
 
 from affinage.data.builder import ShortAnswers
 from affinage.data.clash import Answer
-from affinage.data.cultures import CULTURE, leave_open, most_shared, name_in_text
+from affinage.data.cultures import CULTURE, leave_open, most_shared
 from affinage.data.files import read_records, read_text
-from affinage.records import Fault, UserError
+from affinage.records import Fault, UserError, name_in_text
 
 __all__ = ["FolderAnswers", "read_folder"]
 

@@ -7,17 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-__all__ = ["CULTURE", "leave_open", "name_in_text", "open_questions"]
+__all__ = ["CULTURE", "leave_open", "most_shared", "open_questions"]
 
 CULTURE = "{culture}"
 """What stands in a template's open question where a culture is named."""
-
-_WITH_ARTICLE = {"US": "the US", "UK": "the UK"}
-
-
-def name_in_text(culture: str) -> str:
-    """The culture's name as a sentence uses it: underscores become blanks, "the US", "the UK"."""
-    return _WITH_ARTICLE.get(culture, culture.replace("_", " "))
 
 
 def leave_open(question: str, culture: str, name: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from affinage.data.base import COLUMNS, Dataset, Terms
-from affinage.data.cultures import name_in_text, open_questions
-from affinage.records import MAXIMUM_OPTIONS, MCQ, Fault, UserError
+from affinage.data.cultures import open_questions
+from affinage.records import MAXIMUM_OPTIONS, MCQ, Fault, UserError, name_in_text
 
 __all__ = ["Rows", "assemble", "checked", "stripped"]
 

@@ -82,6 +82,7 @@ class Lora(Method):
     settings = LoraSettings
     peft_type = "LORA"
     presets: ClassVar = {
+        # Found by the shipped search `demo-search`: development side, SmolLM2, style text, loss choice, 36 steps.
         "default": {"settings": {"rank": 16, "alpha": 32.0}, "training": {"rate": 1e-3}},
         "paper": {"settings": {"rank": 16, "alpha": 32.0, "targets": ("q_proj", "v_proj")}, "training": {"rate": 2e-4}},
     }

@@ -116,7 +116,8 @@ class PrefixTuning(Method):
     settings = PrefixTuningSettings
     peft_type = "PREFIX_TUNING"
     presets: ClassVar = {
-        "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 3e-3}},
+        # Found by the shipped search `blend-small-search`: development side, SmolLM2, style text, loss choice, 24 steps.
+        "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 1e-2}},
         "paper": {"settings": {"length": 4, "projection": 256, "start": "random", "deviation": 1.0}, "training": {"rate": 1e-7}},
     }
 

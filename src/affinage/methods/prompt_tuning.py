@@ -72,6 +72,7 @@ class PromptTuning(Method):
     settings = PromptTuningSettings
     peft_type = "PROMPT_TUNING"
     presets: ClassVar = {
+        # Found by the shipped searches `demo-search` and `blend-small-search`: development side, SmolLM2, style text, loss choice, 24 to 36 steps.
         "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 1e-2}},
         "paper": {"settings": {"length": 16, "start": "random", "deviation": 1.0}, "training": {"rate": 1e-4}},
     }
