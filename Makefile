@@ -31,10 +31,10 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 test: check
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m 'not slow and not gpu'
+	OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000 $(BIN)/python -m pytest -m 'not slow and not gpu'
 
 test-slow: $(STAMP)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m slow
+	OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000 $(BIN)/python -m pytest -m slow
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix src tests
