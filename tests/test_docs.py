@@ -36,7 +36,7 @@ def test_the_readme_shows_commands() -> None:
 @pytest.mark.parametrize("line", commands())
 def test_a_shown_command_exists_with_its_flags(line: str) -> None:
     command: Any = typer.main.get_command(app)
-    words = shlex.split(line.split(" && ")[0])[1:]
+    words = shlex.split(line.split(" && ", maxsplit=1)[0])[1:]
     path = []
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words[0]]

@@ -51,7 +51,7 @@ def parts() -> list[tuple[str, Path]]:
     return [(file.relative_to(PACKAGE).parts[0].removesuffix(".py"), file) for file in files]
 
 
-@pytest.mark.parametrize("part, file", [pytest.param(part, file, id=str(file.relative_to(PACKAGE))) for part, file in parts()])
+@pytest.mark.parametrize(("part", "file"), [pytest.param(part, file, id=str(file.relative_to(PACKAGE))) for part, file in parts()])
 def test_a_module_imports_only_from_rows_above_it(part: str, file: Path) -> None:
     for name in imports(file):
         if name.startswith("affinage.") and name != "affinage.__version__":

@@ -70,7 +70,7 @@ def test_equal_sequences_of_two_adapters_share_nothing() -> None:
     assert together.parent.tolist() == [-1, 0, -1, 2]
 
 
-@pytest.mark.parametrize("ids, first", [((1, 2), 0), ((1, 2), 2), ((1,), 1)])
+@pytest.mark.parametrize(("ids", "first"), [((1, 2), 0), ((1, 2), 2), ((1,), 1)])
 def test_a_sequence_that_predicts_nothing_or_its_first_token_is_refused(ids: tuple[int, ...], first: int) -> None:
     with pytest.raises(ValueError, match="needs a context"):
         pack([Branch(ids, first)])
