@@ -62,15 +62,18 @@ def heat_map(cells: Cells, label: str, scale: tuple[float, float], average: Aver
         figure = Figure(figsize=(width, height), layout=layout)
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
+        drawn = []
         for top, (_, kind) in zip(tops, above + trained, strict=True):
             for place, tested in enumerate(columns):
-                _draw(axes, place, top, cells.cell(kind, tested, "choice", average), scale)
+                drawn.append(cells.cell(kind, tested, "choice", average))
+                _draw(axes, place, top, drawn[-1], scale)
         axes.set(xlim=(0, len(columns)), ylim=(tops[-1] + 1, 0))
         _label(axes, [shown(culture) for culture in columns], tops, [name for name, _ in above + trained])
         _colour_bar(figure, axes, scale, _chance(cells, average))
         over = "mean over templates" if average == "template" else "mean over question rows"
         figure.suptitle(f"{named(label)}: accuracy in percent, {over}", fontsize=12, color=_INK)
-        note = "Cell: mean over runs, ± sample deviation; (2/4): two of four runs are there. Framed: own culture."
+        missing = " (2/4): two of four runs are there." if any(cell.missing for cell in drawn) else ""
+        note = f"Cell: mean over runs, ± sample deviation.{missing} Framed: own culture."
         figure.text(0.1 / width, 0.08 / height, note, fontsize=8.5, color=_INK)
     return figure
 

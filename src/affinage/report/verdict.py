@@ -173,6 +173,8 @@ def _conclusion(name: str, better: Estimate, own: Estimate, new: Estimate) -> st
         return f"{name} gained on its own culture in particular, but this is not shown where the right answer is new: it may be remembered answers."
     if better.above:
         return f"{name} gained over the untouched model; a lead over adapters of other cultures, which alone would be about culture, is not shown."
+    if own.above:
+        return f"{name} is better on its own culture than adapters of other cultures are, but not shown to be better than the untouched model."
     return f"Nothing is shown for {name}: the interval of its difference from the untouched model does not lie above zero."
 
 
