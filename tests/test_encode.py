@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from affinage.config import PromptConfig
 from affinage.encode import FIXED_DATE, Refusal, Tokens
 from affinage.prompts import render
-from affinage.records import MCQ, Encoded, UserError
+from affinage.records import Encoded, UserError
+from samples import QUESTION
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 
@@ -26,16 +27,6 @@ TEXT = [
     "one letter: A B C D or A B C D or A B C D",
 ]
 
-QUESTION = MCQ(
-    mcq_id="food-1",
-    template_id="food",
-    culture="South_Korea",
-    topic="food",
-    question="What do people in South Korea eat for breakfast?",
-    options=("rice", "bread and oil", "porridge", "cornflakes"),
-    option_cultures=("South_Korea", "Spain", "UK", "US"),
-    answer=0,
-)
 MANY = [replace(QUESTION, mcq_id=f"food-{n}", question=f"{QUESTION.question[:-1]} number {n}?") for n in range(20)]
 
 CHATML = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"

@@ -14,17 +14,7 @@ import pytest
 from affinage.config import PromptConfig
 from affinage.prompts import JSON_INSTRUCTION, LETTERS, render
 from affinage.records import MCQ, UserError
-
-QUESTION = MCQ(
-    mcq_id="food-1",
-    template_id="food",
-    culture="South_Korea",
-    topic="food",
-    question="What do people in South Korea eat for breakfast?",
-    options=("rice", "bread and oil", "porridge", "cornflakes"),
-    option_cultures=("South_Korea", "Spain", "UK", "US"),
-    answer=0,
-)
+from samples import QUESTION
 
 Messages = list[dict[str, str]]
 

@@ -15,7 +15,7 @@ from affinage.config import DataConfig, MethodConfig, ModelConfig, StudyConfig, 
 from affinage.records import UserError
 
 __all__ = [
-    "CultureFlag", "LimitFlag", "MethodFlag", "ModelFlag", "PathFlag", "PresetFlag", "SetFlag", "SourceFlag", "StudyFlag",
+    "CultureFlag", "DataFlag", "LimitFlag", "MethodFlag", "ModelFlag", "PathFlag", "PresetFlag", "SetFlag", "SourceFlag", "StudyFlag",
     "announce", "assignments", "composed", "help_of", "setting_names", "without_none",
 ]  # fmt: skip
 
@@ -36,6 +36,7 @@ StudyFlag = Annotated[
 ModelFlag = Annotated[str | None, typer.Option("--model", help=help_of(ModelConfig, "id"))]
 SourceFlag = Annotated[str | None, typer.Option("--source", help=help_of(DataConfig, "source"))]
 PathFlag = Annotated[str | None, typer.Option("--path", help=help_of(DataConfig, "path"))]
+DataFlag = Annotated[str | None, typer.Option("--data", metavar="PATH|hub", help="File or folder of the questions, or `hub`.")]
 LimitFlag = Annotated[int | None, typer.Option("--limit", help=help_of(StudyConfig, "limit"))]
 CultureFlag = Annotated[str | None, typer.Option("--culture", help="A culture, spelled as in the source.")]
 MethodFlag = Annotated[str, typer.Option("--method", help=help_of(MethodConfig, "name"))]

@@ -51,8 +51,8 @@ class _Plain:
     stops = ("[end]",)
 
     def conversation(self, messages: list[dict[str, str]]) -> str:
-        """There is no chat template."""
-        raise NotImplementedError
+        """The user's turn alone, as it would be typed."""
+        return "\n".join(message["content"] for message in messages)
 
 
 def show(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from affinage.cli.fetch import fetch
-from affinage.cli.flags import LimitFlag, ModelFlag, SetFlag, announce, assignments, composed, without_none
+from affinage.cli.flags import DataFlag, LimitFlag, ModelFlag, SetFlag, announce, assignments, composed, without_none
 from affinage.cli.say import complain, counted, duration, examples, say, table
 from affinage.config import StudyConfig
 
@@ -54,7 +54,7 @@ def run(
     *,
     out: OutFlag = None,
     model: ModelFlag = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="PATH|hub", help="File or folder of the questions, or `hub`.")] = None,
+    data: DataFlag = None,
     setting: SetFlag = None,
     limit: LimitFlag = None,
 ) -> None:
@@ -128,7 +128,7 @@ def plan(
     *,
     out: OutFlag = None,
     model: ModelFlag = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="PATH|hub", help="File or folder of the questions, or `hub`.")] = None,
+    data: DataFlag = None,
     setting: SetFlag = None,
     limit: LimitFlag = None,
 ) -> None:
