@@ -72,7 +72,7 @@ def load(config: ModelConfig) -> Backbone:
     hand_on(model)
     if config.gradient_checkpointing:
         _checkpoint(model, config.id)
-    require(probe(model, settings), config.id)
+    require(probe(model, settings, loaded=True), config.id)
     return Backbone(model, tokens(config), shape_of(settings), _identity(config.id, place, settings))
 
 
