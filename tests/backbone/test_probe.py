@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,30 @@ def test_weights_in_bfloat16_have_their_own_tolerance() -> None:
     result = probe(model.to(torch.bfloat16), config)
     assert result.passed
     assert result.tolerance == 5e-2
+
+
+def test_real_weights_in_bfloat16_are_judged_by_how_far_the_models_own_functions_are_apart() -> None:
+    model, config = small("llama")
+    half = model.to(torch.bfloat16)
+    result = probe(half, config, loaded=True)
+    assert result.spread > 0
+    assert result.allowed == max(5e-2, 1.2 * result.spread)
+    assert replace(result, difference=result.allowed).passed
+    assert not replace(result, difference=1.01 * result.allowed).passed
+    assert not replace(result, leak=1.01 * result.tolerance).passed
+    assert probe(half, config).spread == 0
+
+
+@pytest.mark.parametrize(("dtype", "change"), [(torch.bfloat16, "leak"), (torch.bfloat16, "not finite"), (torch.float32, "difference")])
+def test_faults_are_seen_with_real_weights_too(dtype: torch.dtype, change: str) -> None:
+    model, config = small("llama")
+    model = model.to(dtype)
+    assert probe(model, config, loaded=True).passed
+    AttentionInterface.register("affinage", wrong(change))
+    try:
+        assert not probe(model, config, loaded=True).passed
+    finally:
+        AttentionInterface.register("affinage", attend)
 
 
 def test_the_model_is_left_as_it_was() -> None:
