@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
@@ -41,7 +42,7 @@ def describe(config: ModelConfig) -> tuple[BackboneShape, Identity]:
     """
     place = resolve(config.id)
     settings = configuration(place, config.revision)
-    return shape_of(settings), _identity(config.id, place, settings)
+    return shape_of(settings), _identity(config, place, settings)
 
 
 def load(config: ModelConfig) -> Backbone:
@@ -73,7 +74,7 @@ def load(config: ModelConfig) -> Backbone:
     if config.gradient_checkpointing:
         _checkpoint(model, config.id)
     require(probe(model, settings, loaded=True), config.id)
-    return Backbone(model, tokens(config), shape_of(settings), _identity(config.id, place, settings))
+    return Backbone(model, tokens(config), shape_of(settings), _identity(config, place, settings))
 
 
 def tokens(config: ModelConfig) -> Tokens:
@@ -123,11 +124,23 @@ def _gguf(place: Path | str) -> dict[str, Any]:
     return {"gguf_file": place.name} if isinstance(place, Path) and place.suffix == ".gguf" else {}
 
 
-def _identity(name: str, place: Path | str, config: PretrainedConfig) -> Identity:
+def _commit(hub_id: str, revision: str) -> str:
+    """The commit that a revision of a hub id stands for, from the cache in which its configuration lies by now.
+
+    Raises:
+        UserError: it does not lie there, so that nothing would say which weights an adapter belongs to.
+    """
+    file = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    if not isinstance(file, str):
+        raise UserError(f"model {hub_id}", "no commit in the hub's cache", "a cache that names the commit", "Clear the hub's cache and try again.")
+    return Path(file).parent.name
+
+
+def _identity(model: ModelConfig, place: Path | str, config: PretrainedConfig) -> Identity:
     """Of a hub id the commit, which names the content; of a folder or file a digest of the content."""
     if isinstance(place, str):
-        commit = str(getattr(config, "_commit_hash", None) or "")
-        return Identity(name, commit, hashlib.sha256(f"{name}@{commit}".encode()).hexdigest())
+        commit = _commit(place, model.revision or "main")
+        return Identity(model.id, commit, hashlib.sha256(f"{place}@{commit}".encode()).hexdigest())
     kept = {key: value for key, value in config.to_dict().items() if key not in {"transformers_version", "_name_or_path", "dtype", "torch_dtype"}}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     files = [place] if place.suffix == ".gguf" else sorted(place.glob("*.safetensors"))
@@ -138,7 +151,7 @@ def _identity(name: str, place: Path | str, config: PretrainedConfig) -> Identit
             for block in range(_BLOCKS):
                 stream.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
                 digest.update(stream.read(_BLOCK))
-    return Identity(name, "", digest.hexdigest())
+    return Identity(model.id, "", digest.hexdigest())
 
 
 def _checkpoint(model: Any, name: str) -> None:
