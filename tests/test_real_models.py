@@ -9,10 +9,10 @@ import torch
 
 from affinage import data
 from affinage.backbone import Backbone, describe, load
-from affinage.config import DataConfig, ModelConfig, PromptConfig, TrainingConfig
+from affinage.config import DataConfig, MethodConfig, ModelConfig, PromptConfig, TrainingConfig
 from affinage.evaluate import evaluate
 from affinage.generate import answer
-from affinage.methods import registry
+from affinage.methods import registry, resolve
 from affinage.store import RunFolder, read_log
 from affinage.train import train
 from test_catalogue import write_gguf
@@ -66,11 +66,10 @@ def test_the_demo_s_model_learns_a_batch(smollm2: Backbone, method: str, tmp_pat
 @pytest.mark.parametrize("method", ["prompt-tuning", "prefix-tuning", "lora"])
 def test_cuda_computes_what_the_cpu_does(tiny_folder: Path, method: str, tmp_path: Path) -> None:
     made = questions("Atlantis", 6)
-    values = registry.get(method)
     scores = []
     for device in ("cpu", "cuda"):
         backbone = load(ModelConfig(id=str(tiny_folder), dtype="float32", device=device))
-        adapter = values.build(values.settings(), backbone, (method, "gpu", 0, 0)).to(backbone.device)
+        adapter = resolve(MethodConfig(name=method), TrainingConfig()).build(backbone, (method, "gpu", 0, 0))
         prompt = LETTERS if method == "lora" else TEXT
         encoded = encode(backbone, made, prompt)
         folder = RunFolder(tmp_path / device)

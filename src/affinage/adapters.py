@@ -137,6 +137,6 @@ def load(folder: Path, backbone: Backbone) -> Adapter:
     settings = validated(method.settings, dict(card.settings), str(folder / CARD))
     if method.peft_type is not None:
         tensors = method.from_peft(settings, backbone.shape, tensors)
-    adapter = method.restore(settings, backbone.shape, tensors)
+    adapter = method.restore(settings, backbone.shape, tensors).to(backbone.device)
     adapter.origin, adapter.seen = str(folder), card.seen
     return adapter

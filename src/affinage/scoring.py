@@ -33,6 +33,11 @@ def option_branches(encoded: Encoded, score: Score) -> list[Branch]:
     return chosen
 
 
+def _branch_count(encoded: Encoded, score: Score) -> int:
+    """How many sequences `option_branches` gives."""
+    return len(encoded.continuation_ids) * (2 if score == "pmi" else 1)
+
+
 def answer_branch(encoded: Encoded) -> Branch:
     """The sequence of the right answer and its ending, which the loss `answer` reads."""
     right = encoded.continuation_ids[encoded.rendered.mcq.answer]
@@ -78,7 +83,7 @@ def choice_loss(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score:
 
     It trains the very score that evaluation compares.
     """
-    counts = [len(option_branches(encoded, score)) for encoded in batch]
+    counts = [_branch_count(encoded, score) for encoded in batch]
     sums = torch.split(branch_logprobs(logits, packed, sum(counts)), counts)
     losses = [-option_scores(encoded, own, score).log_softmax(0)[encoded.rendered.mcq.answer] for encoded, own in zip(batch, sums, strict=True)]
     return torch.stack(losses).sum()
@@ -102,7 +107,7 @@ def item_scores(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score:
         score: how options are scored.
         letters: whether the answers are letters; only then letter mass and the free reading have a meaning.
     """
-    counts = [len(option_branches(encoded, score)) for encoded in batch]
+    counts = [_branch_count(encoded, score) for encoded in batch]
     sums = torch.split(branch_logprobs(logits, packed, sum(counts)), counts)
     # All options of a question begin at the same node, the context's last: its row is that of the first branch's first token.
     first_target = {branch: target for target, branch in reversed(list(enumerate(packed.target_branch.tolist())))}

@@ -218,5 +218,8 @@ def _restore(path: Path, optimiser: torch.optim.AdamW, parameters: dict[str, Ten
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(tensors[f"{name}|value"])
-            optimiser.state[value] = {"step": torch.tensor(float(step)), **{moment: tensors[f"{name}|{moment}"] for moment in _MOMENTS}}
+            optimiser.state[value] = {
+                "step": torch.tensor(float(step)),
+                **{moment: tensors[f"{name}|{moment}"].to(value.device) for moment in _MOMENTS},
+            }
     return step

@@ -153,8 +153,8 @@ class ResolvedMethod:
     training: TrainingConfig
 
     def build(self, backbone: Backbone, key: Key) -> Adapter:
-        """An adapter at its start (`Method.build`)."""
-        return registry.get(self.name).build(self.settings, backbone, key)
+        """An adapter at its start (`Method.build`), where the backbone is."""
+        return registry.get(self.name).build(self.settings, backbone, key).to(backbone.device)
 
 
 def resolve(config: MethodConfig, training: TrainingConfig) -> ResolvedMethod:
