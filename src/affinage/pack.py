@@ -164,38 +164,71 @@ class Strip:
     """[S] adapter of each strip."""
 
 
+_WORTH = 4000
+"""Products of a query and a key that computing one more group costs, about: fewer are rather padded. Measured on two CPU cores."""
+
+
 def strips(packed: Packed, longest: int) -> tuple[tuple[Strip, ...], Ints]:
     """Cuts a tree into strips for attention.
 
-    Strips longer than `longest` are cut, empty ones dropped; strips whose lengths round up to the same power of two form one group, so that
-    short branches are not padded to the length of the trunk.
+    What a sequence adds is cut into equal pieces of at most `longest`; empty ones are dropped. Strips of similar length and depth form one group, so
+    that neither short branches are padded to the length of the trunk nor shallow ones to the depth of the leaves.
 
     Returns:
         The groups, and back[N]: where each node's result stands when the groups' [S, Q] results are laid end to end.
     """
-    cuts = [
-        (row, start, min(start + longest, length))
-        for row, (own, length) in enumerate(zip(packed.own.tolist(), packed.length.tolist(), strict=True))
-        for start in range(own, length, longest)
-    ]
-    by_length: dict[int, list[tuple[int, int, int]]] = {}
-    for cut in cuts:
-        by_length.setdefault(1 << (cut[2] - cut[1] - 1).bit_length(), []).append(cut)
+    added = packed.length - packed.own
+    pieces = -(-added // longest)
+    row = np.repeat(np.arange(len(added)), pieces)
+    piece = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    start = packed.own[row] + added[row] * piece // pieces[row]
+    stop = packed.own[row] + added[row] * (piece + 1) // pieces[row]
     groups = []
     back = np.empty(packed.nodes, np.int64)
     offset = 0
-    for size in sorted(by_length):
-        row, start, stop = np.array(by_length[size]).T
-        queries_wide, keys_wide = min(size, longest), int(stop.max())
-        place = start[:, None] + np.arange(queries_wide)
-        real = place < stop[:, None]
-        queries = packed.path[row[:, None], np.where(real, place, start[:, None])]
-        keys = packed.path[row, :keys_wide]
-        keys = np.where(np.arange(keys_wide) < stop[:, None], keys, 0)
+    for chosen in _alike(stop - start, stop):
+        first, last, of = start[chosen], stop[chosen], row[chosen]
+        place = first[:, None] + np.arange((last - first).max())
+        real = place < last[:, None]
+        queries = packed.path[of[:, None], np.where(real, place, first[:, None])]
+        keys_wide = int(last.max())
+        keys = np.where(np.arange(keys_wide) < last[:, None], packed.path[of, :keys_wide], 0)
         back[queries[real]] = offset + np.flatnonzero(real)
         offset += real.size
-        groups.append(Strip(queries, keys, start, stop - start, packed.adapter[row]))
+        groups.append(Strip(queries, keys, first, last - first, packed.adapter[of]))
     return tuple(groups), back
+
+
+def _alike(queries: Ints, keys: Ints) -> list[Ints]:
+    """Groups strips so that few products are wasted on padding and few groups remain.
+
+    Strips of nearly equal sizes are together to begin with; then the two groups whose union pads least are joined, as long as that costs less than
+    computing a group.
+
+    Args:
+        queries: [S] of each strip.
+        keys: [S] of each strip.
+
+    Returns:
+        The strips of each group, in their order.
+    """
+    level = np.ceil(4 * np.log2(np.stack([queries, keys]))).astype(np.int64)
+    _, member = np.unique(level, axis=1, return_inverse=True)
+    groups = [np.flatnonzero(member.reshape(-1) == group) for group in range(member.max() + 1)]
+    size = np.array([[len(group), queries[group].max(), keys[group].max()] for group in groups])
+    while len(groups) > 1:
+        cells = size.prod(axis=1)
+        widest = np.maximum(size[:, None, 1:], size[None, :, 1:]).prod(axis=2)
+        waste = (size[:, None, 0] + size[None, :, 0]) * widest - cells[:, None] - cells[None]
+        waste[np.tril_indices(len(groups))] = np.iinfo(np.int64).max
+        one, other = np.unravel_index(waste.argmin(), waste.shape)
+        if waste[one, other] > _WORTH:
+            break
+        size[one] = [size[one, 0] + size[other, 0], *np.maximum(size[one, 1:], size[other, 1:])]
+        groups[one] = np.sort(np.concatenate([groups[one], groups[other]]))
+        size = np.delete(size, other, axis=0)
+        del groups[other]
+    return groups
 
 
 def greedy_packs(items: Sequence[Sequence[Branch]], nodes_per_pack: int) -> list[list[int]]:

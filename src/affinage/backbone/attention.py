@@ -9,17 +9,24 @@ Letters: N nodes, S strips, Q queries and T keys per strip, K key/value heads, G
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from affinage.backbone.gather import Gather
+from affinage.backbone.kernels import STRIPS, Call, Kernel, Window, few_sizes
+from affinage.backbone.strips import attend_by_strips
 from affinage.backbone.terms import Additive
-from affinage.pack import Packed, strips
+from affinage.pack import Ints, Packed, Strip, strips
 from affinage.records import UserError
 
-__all__ = ["KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "hand_on", "plant"]
+__all__ = [
+    "KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "hand_on", "plant",
+    "prefix_slots",
+]  # fmt: skip
 
 KEYWORD = "affinage_tree"
 """Keyword argument of the model call under which the tree travels; never module state, which a recomputation would read at the wrong time."""
@@ -35,14 +42,6 @@ INERT = frozenset(
 
 FORGETFUL = frozenset({"NemotronDecoderLayer", "StableLmDecoderLayer"})
 """Decoder layers that keep the model call's keyword arguments from their attention."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which ancestors a layer sees: `sliding`, the nearest `size`; `chunked`, those of the same `size` positions."""
-
-    kind: Literal["sliding", "chunked"]
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +83,6 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
-    """Rows that are chosen by index, and how gradients find the way back."""
-
-    index: Tensor
-    """[F] row of each chosen one."""
-    order: Tensor
-    """[F] the chosen ones sorted by their row; those of one row are summed up in this order."""
-    first: Tensor
-    """[N] where the chosen ones of each row begin in `order`."""
-
-    @classmethod
-    def of(cls, index: Tensor, rows: int) -> Gather:
-        """Of the chosen rows [F], out of so many."""
-        counts = torch.bincount(index, minlength=rows)
-        return cls(index, torch.argsort(index, stable=True), counts.cumsum(0) - counts)
-
-
-@final
-class _Gathered(torch.autograd.Function):
-    """[N, W] -> [F, W]. The gradient of a row that is chosen several times is summed up in float32, in a fixed order, each row by one thread."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, gather: Gather) -> Tensor:
-        ctx.gather = gather
-        return rows.index_select(0, gather.index)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        gather: Gather = ctx.gather
-        return nn.functional.embedding_bag(gather.order, gradient.contiguous(), gather.first, mode="sum"), None
-
-
-@dataclass(frozen=True, slots=True)
 class Tree:
     """What the attention function needs of a pack."""
 
@@ -135,6 +101,31 @@ class Tree:
     additive: Additive | None = None
     calls: list[tuple[int, Tensor, Tensor]] | None = None
     """Where asked for: (layer, keys [N, K, D], values [N, K, Dv]) of each call, in the order of the calls."""
+    packed: Packed | None = None
+    """What it was made from, for kernels that do not go by strips."""
+    kernel: Kernel = STRIPS
+    """How attention is computed."""
+    cut: tuple[tuple[Strip, ...], Ints] = ((), np.empty(0, np.int64))
+    """The strips as `pack.strips` cut them, and where each node's result stands when those are laid end to end."""
+    masks: dict[Any, Any] = field(default_factory=dict)
+    """Where kernels keep what they make once per tree."""
+    copies: dict[torch.device, Tree] = field(default_factory=dict)
+    """The same tree on further devices, made when a layer there first asks (`on`)."""
+
+    def on(self, device: torch.device) -> Tree:
+        """The tree on the device of the layer that asks; copied once per device, gates excepted, which belong to one layer's call."""
+        if device == self.queries.index.device:
+            return self
+        if device not in self.copies:
+            self.copies[device] = replace(
+                self,
+                groups=tuple(Group(g.adapter.to(device), g.query_position.to(device), g.key_position.to(device)) for g in self.groups),
+                **{name: getattr(self, name).on(device) for name in ("queries", "keys", "back")},
+                prefix=None if self.prefix is None else Prefix(self.prefix.keys.to(device), self.prefix.values.to(device)),
+                additive=None if self.additive is None else Additive(self.additive.maps.to(device), self.additive.sizes),
+                masks={},
+            )
+        return replace(self.copies[device], gates=None if self.gates is None else self.gates.to(device))
 
 
 def plant(
@@ -145,6 +136,7 @@ def plant(
     *,
     additive: Additive | None = None,
     calls: list[tuple[int, Tensor, Tensor]] | None = None,
+    kernel: Kernel = STRIPS,
 ) -> Tree:
     """The tree of a pack on a device.
 
@@ -155,8 +147,11 @@ def plant(
         prefix: keys and values before the text; its slots push the text's positions back.
         additive: term added to each head's result.
         calls: a list that gathers each layer's keys and values.
+        kernel: how attention is computed.
     """
     cut, back = strips(packed, LONGEST_STRIP)
+    if kernel.few_sizes:
+        cut, back = few_sizes(cut, back)
     slots = 0 if prefix is None else prefix.keys.shape[2]
     groups, keys = [], []
     for strip in cut:
@@ -182,6 +177,9 @@ def plant(
         prefix=prefix,
         additive=additive,
         calls=calls,
+        packed=packed,
+        kernel=kernel,
+        cut=(cut, back),
     )
 
 
@@ -247,59 +245,29 @@ def attend(
     _refuse_unknown(module, attention_mask, dropout, others)
     if affinage_tree is None:
         raise UserError(type(module).__name__, "a call without the token tree", "the tree as a keyword argument", "This model cannot be used.")
-    tree = affinage_tree
+    tree = affinage_tree.on(query.device)
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     window = tree.windows[layer] if sliding_window is None else Window("sliding", int(sliding_window))
-    (heads, nodes, width), kv_heads, wide = query.shape[1:], key.shape[1], value.shape[-1]
-    repeat, slots = heads // kv_heads, 0
     flat_key, flat_value = key[0].transpose(0, 1), value[0].transpose(0, 1)
     if tree.calls is not None:
         tree.calls.append((layer, flat_key, flat_value))
     if tree.prefix is not None:
         _check_slots(module, tree.prefix, layer, flat_key, flat_value)
-        slots = tree.prefix.keys.shape[2]
-    rows = query[0].transpose(0, 1).reshape(nodes, -1) * (width**-0.5 if scaling is None else scaling)
-    queries = _gather(rows, tree.queries)
-    keys = _gather(torch.cat([flat_key, flat_value], dim=-1).view(nodes, -1), tree.keys)
-    gates = None if tree.gates is None else _gather(tree.gates, tree.queries)
-    results, query_at, key_at = [], 0, 0
-    for group in tree.groups:
-        count, long = group.query_position.shape
-        path = group.key_position.shape[1] - slots
-        q = queries[query_at : query_at + count * long].view(count, long, kv_heads, repeat, width)
-        q = q.permute(0, 2, 3, 1, 4).reshape(count, kv_heads, repeat * long, width)
-        both = keys[key_at : key_at + count * path].view(count, path, kv_heads, width + wide).transpose(1, 2)
-        k, v = both[..., :width], both[..., width:]
-        open_slots = None if gates is None else gates[query_at : query_at + count * long].view(count, 1, 1, long, slots)
-        query_at, key_at = query_at + count * long, key_at + count * path
-        if tree.prefix is not None:
-            k = torch.cat([_slots(tree.prefix.keys[layer], group.adapter, k), k], dim=2)
-            v = torch.cat([_slots(tree.prefix.values[layer], group.adapter, v), v], dim=2)
-        score = _gated((q @ k.transpose(2, 3)).float().view(count, kv_heads, repeat, long, -1), open_slots)
-        if softcap is not None:
-            score = torch.tanh(score / softcap) * softcap
-        weight = _gated(_softmax(score + group.bias(window), s_aux), open_slots).to(v.dtype)
-        out = (weight.view(count, kv_heads, repeat * long, -1) @ v).view(count, kv_heads, repeat, long, wide)
-        results.append(out.permute(0, 3, 1, 2, 4).reshape(count * long, heads * wide))
-    result = _gather(torch.cat(results), tree.back).view(1, nodes, heads, wide)
-    if tree.additive is not None:
-        result = result + tree.additive.of(module, layer, query[0].transpose(0, 1), flat_value)
-    return result, None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    call = Call(layer, query[0].transpose(0, 1), flat_key, flat_value, scale, window, softcap, s_aux, tree)
+    compute = tree.kernel.compute or attend_by_strips
+    return _with_additive(module, call, compute(call)[None]), None
 
 
-def _gather(rows: Tensor, gather: Gather) -> Tensor:
-    """[N, W] -> [F, W]."""
-    return _Gathered.apply(rows, gather) if rows.requires_grad else rows.index_select(0, gather.index)  # type: ignore[no-untyped-call]
+def _with_additive(module: nn.Module, call: Call, result: Tensor) -> Tensor:
+    """[1, N, G * K, Dv] with the adapters' term added, where there is one."""
+    additive = call.tree.additive
+    return result if additive is None else result + additive.of(module, call.layer, call.query, call.value)
 
 
-def _slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:
+def prefix_slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:
     """[R, P, K, D] -> [S, K, P, D] in the backbone's type."""
     return prefix.index_select(0, adapter).transpose(1, 2).to(like.dtype)
-
-
-def _gated(score: Tensor, gates: Tensor | None) -> Tensor:
-    """[S, K, G, Q, P + T] with the first P multiplied by gates [S, 1, 1, Q, P]: a key or value that a query sees scaled."""
-    return score if gates is None else score * nn.functional.pad(gates, (0, score.shape[-1] - gates.shape[-1]), value=1.0)
 
 
 def _check_slots(module: nn.Module, prefix: Prefix, layer: int, key: Tensor, value: Tensor) -> None:
@@ -312,15 +280,6 @@ def _check_slots(module: nn.Module, prefix: Prefix, layer: int, key: Tensor, val
             f"keys with {own[0][0]} heads of width {own[0][1]} and values with {own[1][0]} of width {own[1][1]}",
             "Use another method with this model.",
         )
-
-
-def _softmax(score: Tensor, sinks: Tensor | None) -> Tensor:
-    """Softmax over the last axis of [S, K, G, Q, T], with one more logit per head where the model has sinks."""
-    if sinks is None:
-        return score.softmax(-1)
-    _, kv_heads, repeat, _, _ = score.shape
-    sink = sinks.float().view(1, kv_heads, repeat, 1, 1).expand(*score.shape[:-1], 1)
-    return torch.cat([score, sink], dim=-1).softmax(-1)[..., :-1]
 
 
 def _refuse_unknown(module: nn.Module, mask: Tensor | None, dropout: float, others: dict[str, Any]) -> None:

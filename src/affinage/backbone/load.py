@@ -19,16 +19,20 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from affinage.backbone.attention import attend, hand_on
 from affinage.backbone.catalogue import resolve
+from affinage.backbone.compiled import compile_layers, require_compilable
+from affinage.backbone.kernels import kernel_of
 from affinage.backbone.model import Backbone, Identity
+from affinage.backbone.placement import placement, require_resident
 from affinage.backbone.probe import probe, probe_configuration, require
-from affinage.backbone.shape import shape_of
+from affinage.backbone.quantised import quantisation, row_by_row
+from affinage.backbone.shape import decoder_layers, shape_of
 from affinage.config import ModelConfig
 from affinage.encode import Tokens
 from affinage.records import BackboneShape, UserError
 
 __all__ = ["configuration", "describe", "load", "tokens"]
 
-AttentionInterface.register("affinage", attend)
+AttentionInterface.register("affinage", torch.compiler.disable(attend))  # type: ignore[no-untyped-call]  # compiled layers call it as it is
 
 _BLOCKS, _BLOCK = 64, 4096
 """A weights file is known by its size and by so many blocks of so many bytes, spread over it."""
@@ -51,10 +55,12 @@ def load(config: ModelConfig) -> Backbone:
     Sets the number of CPU threads and, on CPU, deterministic algorithms, for the whole process: both are part of a plan.
 
     Raises:
-        UserError: no such model, or one that fails the probe.
+        UserError: no such model, one that fails the probe, or values of `model` that do not go together or lack a library.
     """
+    require_compilable(config)
     place = resolve(config.id)
     settings = configuration(place, config.revision)
+    _refuse_quantising_again(config, place, settings)
     require(probe_configuration(settings), config.id)
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
     if device.type == "cpu":
@@ -63,18 +69,32 @@ def load(config: ModelConfig) -> Backbone:
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     transformers.utils.logging.disable_progress_bar()  # ours says what happens
     extra: dict[str, Any] = _gguf(place) | ({"quantization_config": GgufConfig(dequantize=True)} if _gguf(place) else {"use_safetensors": True})
+    where = placement(config, device)
+    extra |= where | quantisation(config)
     model = _from_hub(
         lambda: AutoModelForCausalLM.from_pretrained(
             _folder(place), revision=config.revision or "main", dtype=getattr(torch, config.dtype), attn_implementation="affinage", **extra
         ),
         config.id,
     )
-    model = model.to(device).eval().requires_grad_(False)
+    require_resident(model)
+    model = (model if where else model.to(device)).eval().requires_grad_(False)
+    row_by_row(model)
     hand_on(model)
     if config.gradient_checkpointing:
         _checkpoint(model, config.id)
-    require(probe(model, settings, loaded=True), config.id)
-    return Backbone(model, tokens(config), shape_of(settings), _identity(config, place, settings))
+    kernel = kernel_of(config.attention)
+    require(probe(model, settings, loaded=True, kernel=kernel), config.id)
+    if config.compile:
+        compile_layers(decoder_layers(model))
+    return Backbone(model, tokens(config), shape_of(settings), _identity(config, place, settings), kernel, compiled=bool(config.compile))
+
+
+def _refuse_quantising_again(config: ModelConfig, place: Path | str, settings: PretrainedConfig) -> None:
+    """Weights that come quantised are not quantised a second time."""
+    stored = "a GGUF file" if _gguf(place) else "quantised weights" if getattr(settings, "quantization_config", None) else ""
+    if config.quantisation != "none" and stored:
+        raise UserError("model.quantisation", f"{config.quantisation} for {stored}", "a model with weights as they are", "Set it to none.")
 
 
 def tokens(config: ModelConfig) -> Tokens:
@@ -140,7 +160,7 @@ def _identity(model: ModelConfig, place: Path | str, config: PretrainedConfig) -
     """Of a hub id the commit, which names the content; of a folder or file a digest of the content."""
     if isinstance(place, str):
         commit = _commit(place, model.revision or "main")
-        return Identity(model.id, commit, hashlib.sha256(f"{place}@{commit}".encode()).hexdigest())
+        return Identity(model.id, commit, hashlib.sha256(f"{place}@{commit}{_suffix(model)}".encode()).hexdigest())
     kept = {key: value for key, value in config.to_dict().items() if key not in {"transformers_version", "_name_or_path", "dtype", "torch_dtype"}}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     files = [place] if place.suffix == ".gguf" else sorted(place.glob("*.safetensors"))
@@ -151,7 +171,13 @@ def _identity(model: ModelConfig, place: Path | str, config: PretrainedConfig) -
             for block in range(_BLOCKS):
                 stream.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
                 digest.update(stream.read(_BLOCK))
+    digest.update(_suffix(model).encode())
     return Identity(model.id, "", digest.hexdigest())
+
+
+def _suffix(model: ModelConfig) -> str:
+    """What makes another model of the same weights; empty where they are taken as they are."""
+    return "" if model.quantisation == "none" else f" in {model.quantisation}"
 
 
 def _checkpoint(model: Any, name: str) -> None:

@@ -1,15 +1,19 @@
-"""How much memory a device has left."""
+"""How much memory a device has left, and what it says when there is none."""
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import torch
 
-__all__ = ["free_memory"]
+__all__ = ["free_memory", "out_of_memory", "release"]
 
 _MEMINFO = Path("/proc/meminfo")
+
+_SAYS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What PyTorch's CPU allocator says, with and without POSIX, and what CUDA and cuBLAS say where PyTorch's own allocator did not ask."""
 
 
 def free_memory(device: str) -> tuple[str, int]:
@@ -27,3 +31,17 @@ def free_memory(device: str) -> tuple[str, int]:
         return "cpu", int(values["MemAvailable"].split()[0]) * 1024
     # Elsewhere the system tells the whole memory only; half of it is a guess on the safe side.
     return "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation did not succeed: on CUDA an exception of its own, on the CPU a message."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SAYS)
+
+
+def release() -> None:
+    """Gives back what PyTorch's allocator keeps for later, so that a smaller step finds memory in one piece."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

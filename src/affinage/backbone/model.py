@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from affinage.backbone.attention import KEYWORD, Prefix, Tree, plant
-from affinage.backbone.doors import Doors, LowRank
+from affinage.backbone.compiled import refuse_uncompilable
+from affinage.backbone.doors import Doors
+from affinage.backbone.kernels import STRIPS, Kernel
+from affinage.backbone.quantised import require_full_weights
 from affinage.backbone.shape import decoder_layers, longest_position, needs_ids, node_limit, windows_of
 from affinage.backbone.terms import Additive, Gates
+from affinage.backbone.updates import adding, shifted
 from affinage.encode import Tokens
 from affinage.pack import Branch, Packed, pack
 from affinage.records import BackboneShape, UserError
@@ -47,6 +51,10 @@ class Backbone:
     tokens: Tokens
     shape: BackboneShape
     identity: Identity
+    kernel: Kernel = STRIPS
+    """How attention over the tree is computed."""
+    compiled: bool = False
+    """Whether the decoder layers are compiled when they first run."""
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +79,7 @@ class Backbone:
         with torch.no_grad(), self.logits(pack([Branch((*ids, 0), len(ids))]), calls=calls):
             pass
         calls.sort(key=lambda call: call[0])
-        return torch.stack([key for _, key, _ in calls]).float().cpu(), torch.stack([value for _, _, value in calls]).float().cpu()
+        return torch.stack([key.float().cpu() for _, key, _ in calls]), torch.stack([value.float().cpu() for _, _, value in calls])
 
     @contextmanager
     def logits(
@@ -89,10 +97,13 @@ class Backbone:
         Raises:
             UserError: the pack is longer than the model's positions allow, or the model cannot take the doors.
         """
+        if self.compiled:
+            refuse_uncompilable(doors)
         prefix = _prefix(doors)
         slots = 0 if prefix is None else prefix.keys.shape[2]
         self._check_length(packed, slots)
-        tree = plant(packed, windows_of(self.model.config), self.device, prefix, additive=_additive(packed, doors, self.device), calls=calls)
+        windows, additive = windows_of(self.model.config), _additive(packed, doors, self.device)
+        tree = plant(packed, windows, self.device, prefix, additive=additive, calls=calls, kernel=self.kernel)
         position = torch.from_numpy(packed.depth + slots).to(self.device)
         with ExitStack() as stack:
             self._open(stack, packed, doors)
@@ -100,7 +111,7 @@ class Backbone:
                 **self._input(packed, doors),
                 position_ids=position[None],
                 use_cache=False,
-                logits_to_keep=torch.from_numpy(packed.predicting).to(self.device),
+                logits_to_keep=torch.from_numpy(packed.predicting),  # an index in main memory serves every device
                 **{KEYWORD: tree},
             )
             yield result.logits[0]
@@ -132,7 +143,7 @@ class Backbone:
         return torch.cat([text, *vectors]).index_select(0, place.to(text.device))
 
     def _open(self, stack: ExitStack, packed: Packed, doors: Sequence[Doors]) -> None:
-        """Hooks gates onto the layers and low-rank updates onto their modules until the stack closes."""
+        """Hooks gates onto the layers and updates onto their modules, and puts changed weights in place, until the stack closes."""
         gates = _gates(packed, doors, self.device)
         if gates is not None:
             for layer, module in enumerate(decoder_layers(self.model)):
@@ -149,8 +160,14 @@ class Backbone:
         segments = packed.segments.tolist()
         for name in names:
             updates = tuple(door.updates.get(name) for door in doors)
-            handle = self.model.get_submodule(name).register_forward_hook(_hook(updates, segments))
+            handle = self.model.get_submodule(name).register_forward_hook(adding(updates, segments))
             stack.callback(handle.remove)
+        if any(door.shifts for door in doors):
+            if len(doors) > 1:
+                found = f"{len(doors)} adapters, one of which changes the weights themselves"
+                raise UserError("a cohort", found, "that one alone", "Train it alone.")
+            require_full_weights(self.model, "an adapter that changes the weights themselves")
+            stack.enter_context(shifted(self.model, doors[0].shifts))
 
     def _check_length(self, packed: Packed, slots: int) -> None:
         longest, why = longest_position(self.model.config)
@@ -224,26 +241,5 @@ def _gate_hook(gates: Gates, layer: int) -> Any:
                 "Use another method with this model.",
             )
         return args, {**kwargs, KEYWORD: replace(tree, gates=gates.open(layer, hidden[0]))}
-
-    return add
-
-
-def _hook(updates: Sequence[LowRank | None], segments: Sequence[int]) -> Any:
-    """A forward hook that adds each adapter's update to its own nodes."""
-    sizes = [after - before for before, after in pairwise(segments)]
-
-    def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        x = args[0]
-        # One adapter updates every row, however a mixture of experts has sorted them; several need to know whose row it is.
-        if len(updates) > 1 and x.shape[:-1] != (1, segments[-1]):
-            raise UserError(type(module).__name__, f"an input of shape {tuple(x.shape)}", "one row per node", "Leave this module out of the targets.")
-        own = torch.split(x, sizes, dim=1) if len(updates) > 1 else (x,)
-        parts = [
-            part.new_zeros(*part.shape[:-1], output.shape[-1])
-            if update is None
-            else part @ update.a.to(x.device, x.dtype).T @ (update.b * update.scale).to(x.device, x.dtype).T
-            for part, update in zip(own, updates, strict=True)
-        ]
-        return output + (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
 
     return add

@@ -22,6 +22,7 @@ from transformers import PretrainedConfig
 
 from affinage.backbone.attention import KEYWORD, plant
 from affinage.backbone.catalogue import cache_folder
+from affinage.backbone.kernels import STRIPS, Kernel
 from affinage.backbone.shape import build, needs_ids, windows_of
 from affinage.pack import Branch, pack
 from affinage.records import UserError
@@ -99,22 +100,29 @@ def require(result: Probe, name: str) -> None:
         )
 
 
-def probe(model: Any, config: PretrainedConfig, *, loaded: bool = False) -> Probe:
+def probe(model: Any, config: PretrainedConfig, *, loaded: bool = False, kernel: Kernel = STRIPS) -> Probe:
     """Tries a model, weights as they are.
 
     Args:
         model: a causal language model whose attention implementation is ours.
         config: its configuration.
         loaded: whether these are real weights, of an architecture whose tiny copy has passed.
+        kernel: how attention over the tree is computed.
+
+    Raises:
+        UserError: the kernel cannot compute the model's attention.
     """
     text = config.get_text_config()
     kinds = tuple(dict.fromkeys(getattr(text, "layer_types", None) or ()))
     dtype = next(model.parameters()).dtype
-    tolerance = LOADED if loaded and dtype == torch.float32 else TOLERANCE[dtype]
+    rounds = dtype != torch.float32 or bool(getattr(model, "is_quantized", False))
+    tolerance = TOLERANCE[torch.bfloat16 if rounds and dtype == torch.float32 else dtype] if rounds or not loaded else LOADED
     name = type(model).__name__
     try:
-        calls, leak, difference, spread = _try(model, config, spread=loaded and dtype != torch.float32)
+        calls, leak, difference, spread = _try(model, config, kernel, spread=loaded and rounds)
     except UserError as error:
+        if error.where.startswith("model."):
+            raise
         return Probe(name, kinds, "", 0.0, 0.0, tolerance, str(error))
     except Exception as error:
         # Whatever a foreign architecture raises on a tree is the finding itself; it is reported, and the model refused.
@@ -122,7 +130,7 @@ def probe(model: Any, config: PretrainedConfig, *, loaded: bool = False) -> Prob
     return Probe(name, kinds, calls, leak, difference, tolerance, spread=spread)
 
 
-def _try(model: Any, config: PretrainedConfig, *, spread: bool) -> tuple[str, float, float, float]:
+def _try(model: Any, config: PretrainedConfig, kernel: Kernel, *, spread: bool) -> tuple[str, float, float, float]:
     """(calls, leak, difference, spread) of `Probe`."""
     text = config.get_text_config()
     rng = generator("probe")
@@ -132,11 +140,11 @@ def _try(model: Any, config: PretrainedConfig, *, spread: bool) -> tuple[str, fl
         other = tuple(rng.integers(3, high, 12).tolist())
     branches = [root + first, root + second, root + third]
     calls: list[int] = []
-    logits, order = _tree_logits(model, config, branches, calls)
+    logits, order = _tree_logits(model, config, kernel, branches, calls)
     expected = list(range(int(text.num_hidden_layers)))
     if sorted(calls) != expected:
         return f"the layers {expected} called the attention function as {sorted(calls)}, not once each", 0.0, 0.0, 0.0
-    changed, other_order = _tree_logits(model, config, [root + first, root + other, root + third], [])
+    changed, other_order = _tree_logits(model, config, kernel, [root + first, root + other, root + third], [])
     if not (torch.isfinite(logits).all() and torch.isfinite(changed).all()):
         return "the logits are not finite", 0.0, 0.0, 0.0
     scale = float(logits.abs().max())
@@ -161,7 +169,9 @@ def _one_by_one(model: Any, config: PretrainedConfig, branches: Sequence[tuple[i
         model.set_attn_implementation("affinage")
 
 
-def _tree_logits(model: Any, config: PretrainedConfig, branches: Sequence[tuple[int, ...]], calls: list[int]) -> tuple[Tensor, list[Tensor]]:
+def _tree_logits(
+    model: Any, config: PretrainedConfig, kernel: Kernel, branches: Sequence[tuple[int, ...]], calls: list[int]
+) -> tuple[Tensor, list[Tensor]]:
     """Logits [M, V] at the nodes below the root of the tree of these branches, and per branch the rows on its path.
 
     Layers that called the attention function are appended to `calls`.
@@ -170,12 +180,12 @@ def _tree_logits(model: Any, config: PretrainedConfig, branches: Sequence[tuple[
     seen: list[tuple[int, Tensor, Tensor]] = []
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
-        tree = plant(packed, windows_of(config), device, calls=seen)
+        tree = plant(packed, windows_of(config), device, calls=seen, kernel=kernel)
         out = model(
             **_input(model, config, torch.from_numpy(packed.ids).to(device)),
             position_ids=torch.from_numpy(packed.depth)[None].to(device),
             use_cache=False,
-            logits_to_keep=torch.from_numpy(packed.predicting).to(device),
+            logits_to_keep=torch.from_numpy(packed.predicting),  # an index in main memory serves every device
             **{KEYWORD: tree},
         ).logits[0]
     if len(out) != len(packed.predicting):
@@ -292,7 +302,7 @@ def probe_configuration(config: PretrainedConfig, cache: Path | None = None) -> 
         config: the model's configuration.
         cache: folder of remembered results. Default: the cache folder of Affinage.
     """
-    sources = [Path(__file__).parent / name for name in ("attention.py", "probe.py", "shape.py", "../pack.py")]
+    sources = [Path(__file__).parent / name for name in ("attention.py", "kernels.py", "probe.py", "shape.py", "../pack.py")]
     known = [transformers.__version__, torch.__version__, *(source.read_text(encoding="utf-8") for source in sources)]
     text = json.dumps([config.to_dict(), *known], sort_keys=True, default=str)
     folder = (cache or cache_folder()) / "probes"

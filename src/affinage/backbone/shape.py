@@ -57,6 +57,7 @@ def shape_of(config: PretrainedConfig) -> BackboneShape:
         head_width=head_width,
         vocabulary=int(model.get_input_embeddings().num_embeddings),  # type: ignore[operator]
         linears=linears,
+        weights=tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         uniform_heads=not refusal,
         refusal=refusal,

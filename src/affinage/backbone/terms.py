@@ -70,7 +70,7 @@ class Gates:
             hidden: [N, H], input of the layer.
         """
         parts = [
-            scale * (own @ weight.to(own.dtype)).float().sigmoid()
+            scale.to(own.device) * (own @ weight.to(own.device, own.dtype)).float().sigmoid()
             for own, weight, scale in zip(torch.split(hidden, self.sizes), self.weights[layer], self.scales[layer], strict=True)
         ]
         return torch.cat(parts)
