@@ -16,6 +16,7 @@ from affinage.scoring import (
     answer_losses,
     branch_logprobs,
     choice_losses,
+    contrast_loss,
     item_scores,
     option_branches,
     option_scores,
@@ -91,17 +92,23 @@ def test_the_losses_are_their_definitions_per_question() -> None:
         scores = [p(last, 4), (p(last, 5) + p(5, 6)) / 2, (p(last, 5) + p(5, 7) + p(7, 8)) / 3]
         expected.append(math.log(sum(map(math.exp, scores))) - scores[answer])
         assert one.rendered.mcq.answer == answer
-    assert choice_losses(batch, logits_of(packed), packed, "per-token").tolist() == pytest.approx(expected, rel=1e-5)
+    sums = branch_logprobs(logits_of(packed), packed, len(packed.adapter))
+    assert choice_losses(batch, sums, "per-token").tolist() == pytest.approx(expected, rel=1e-5)
     packed = pack([answer_branch(one) for one in batch])
     expected = [-(p(3, 5) + p(5, 6) + p(6, 9) + p(9, 10)), -(p(6, 4) + p(4, 9) + p(9, 10))]
-    assert answer_losses(batch, logits_of(packed), packed).tolist() == pytest.approx(expected, rel=1e-5)
+    assert answer_losses(branch_logprobs(logits_of(packed), packed, 2)).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_loss_choice_of_equal_scores_is_the_logarithm_of_their_number() -> None:
-    packed = pack(option_branches(encoded(options=((4,), (5,), (6,))), "total"))
-    assert float(choice_losses([encoded(options=((4,), (5,), (6,)))], torch.zeros(len(packed.predicting), V), packed, "total")) == pytest.approx(
-        math.log(3)
-    )
+    one = encoded(options=((4,), (5,), (6,)))
+    packed = pack(option_branches(one, "total"))
+    sums = branch_logprobs(torch.zeros(len(packed.predicting), V), packed, 3)
+    assert float(choice_losses([one], sums, "total")) == pytest.approx(math.log(3))
+
+
+def test_the_loss_of_a_contrast_is_how_surely_the_answer_is_read_under_its_own_adapter() -> None:
+    assert float(contrast_loss(torch.tensor([-3.0, -4.0, -5.0]))) == pytest.approx(math.log(1 + math.exp(-1) + math.exp(-2)))
+    assert float(contrast_loss(torch.tensor([-3.0]))) == 0
 
 
 def test_item_scores_of_letters() -> None:

@@ -14,7 +14,17 @@ from torch import Tensor
 from affinage.pack import Branch, Packed
 from affinage.records import MCQ, Encoded, ItemScore, Score
 
-__all__ = ["answer_branch", "answer_losses", "branch_logprobs", "choice_losses", "item_scores", "option_branches", "option_scores", "unscored"]
+__all__ = [
+    "answer_branch",
+    "answer_losses",
+    "branch_logprobs",
+    "choice_losses",
+    "contrast_loss",
+    "item_scores",
+    "option_branches",
+    "option_scores",
+    "unscored",
+]
 
 
 def option_branches(encoded: Encoded, score: Score) -> list[Branch]:
@@ -78,23 +88,39 @@ def option_scores(encoded: Encoded, sums: Tensor, score: Score) -> Tensor:
     return sums
 
 
-def choice_losses(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score: Score) -> Tensor:
+def choice_losses(batch: Sequence[Encoded], sums: Tensor, score: Score) -> Tensor:
     """Minus the log-softmax of the right option's score over the question's options, per question; [B].
 
     It trains the very score that evaluation compares.
+
+    Args:
+        batch: B questions.
+        sums: sums of log-probabilities of their `option_branches`, one after the other.
+        score: how options are compared.
     """
-    counts = [_branch_count(encoded, score) for encoded in batch]
-    sums = torch.split(branch_logprobs(logits, packed, sum(counts)), counts)
-    losses = [-option_scores(encoded, own, score).log_softmax(0)[encoded.rendered.mcq.answer] for encoded, own in zip(batch, sums, strict=True)]
+    own = torch.split(sums, [_branch_count(encoded, score) for encoded in batch])
+    losses = [-option_scores(encoded, each, score).log_softmax(0)[encoded.rendered.mcq.answer] for encoded, each in zip(batch, own, strict=True)]
     return torch.stack(losses)
 
 
-def answer_losses(batch: Sequence[Encoded], logits: Tensor, packed: Packed) -> Tensor:
+def answer_losses(sums: Tensor) -> Tensor:
     """Minus the log-probability of the right answer and its ending, summed over tokens, per question; [B].
 
     L = - sum_t log p(y_t | question, y_<t) (Le Bellier 2026).
+
+    Args:
+        sums: [B] sums of log-probabilities of the questions' `answer_branch`.
     """
-    return -branch_logprobs(logits, packed, len(batch))
+    return -sums
+
+
+def contrast_loss(sums: Tensor) -> Tensor:
+    """Minus the log-probability that an answer is read under its own adapter, all adapters being equally probable beforehand; [].
+
+    Args:
+        sums: [1 + others] log-probability of one answer under its own adapter, then under each other.
+    """
+    return -sums.log_softmax(0)[0]
 
 
 def item_scores(batch: Sequence[Encoded], logits: Tensor, packed: Packed, score: Score, *, letters: bool) -> list[ItemScore]:

@@ -14,6 +14,9 @@ from affinage.methods.base import normal
 from affinage.pack import Branch, Packed, pack
 from affinage.seeds import generator
 
+PLACES = ("Atlantis", "Lemuria")
+"""Cultures of the methods that one run trains for several."""
+
 SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "prompt-tuning": (
         {"length": 8, "start": "random"},
@@ -46,13 +49,31 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"rank": 2, "targets": ("q_proj", "down_proj")},
         {"rank": 2, "targets": ("self_attn.k_proj", "model.layers.1.mlp.up_proj")},
     ),
+    "lora-mixture": (
+        {"cultures": PLACES, "rank": 4, "experts": 3, "hidden": 16, "code": 8, "balance": 0.0, "targets": ("q_proj", "v_proj", "down_proj")},
+        {"cultures": PLACES, "rank": 4, "experts": 4, "hidden": 16, "gate": "twice", "shared_a": True, "source": "code", "targets": ("mlp.up_proj",)},
+    ),
+    "lora-hyper": (
+        {"cultures": PLACES, "rank": 4, "code": 8, "place": 4, "hidden": 16},
+        {"cultures": PLACES, "rank": 3, "source": "code", "code": 6, "rank_stabilised": True, "targets": ("q_proj", "down_proj")},
+    ),
+    "contrastive-prefix": (
+        {"cultures": PLACES, "length": 8, "start": "random"},
+        {"cultures": PLACES, "length": 4, "start": "vocabulary", "against": 0.5},
+    ),
 }
 
-RATES = {"prompt-tuning": 5e-2, "prefix-tuning": 5e-2, "p-tuning-v2": 5e-2, "adaptive-prefix": 5e-2}
+RATES = {"prompt-tuning": 5e-2, "prefix-tuning": 5e-2, "p-tuning-v2": 5e-2, "adaptive-prefix": 5e-2, "contrastive-prefix": 5e-2}
 """Learning rates at which the tiny model learns quickly."""
 
 RATE = 5e-3
 """The rate of a method that has no row."""
+
+FIXED = {"prefix-tuning-plus", "full"}
+"""Methods that start from zero, whatever the key."""
+
+HANDED_ON = {"lora-hyper": "lora", "contrastive-prefix": "prefix-tuning"}
+"""As which method a culture's part goes on, where that is another."""
 
 UNTRAINED = {"none"}
 """Methods without trained values: most of the contract is about those."""
@@ -60,6 +81,9 @@ UNTRAINED = {"none"}
 Case = tuple[str, Mapping[str, Any]]
 
 CASES: list[Case] = [(name, settings) for name in registry if name not in UNTRAINED for settings in SETTINGS.get(name, ({},))]
+
+BESIDE_OTHERS = [case for case in CASES if not registry.get(case[0]).alone]
+"""Cases whose adapters may share a pass."""
 
 FLOAT32 = 1e-5
 """Largest difference of float32 logits, as a share of the largest, that counts as rounding."""

@@ -8,7 +8,25 @@ from typing import Any
 
 import pytest
 import torch
-from cases import CASES, FLOAT32, RATE, RATES, UNTRAINED, Case, build, distance, graph, label, moved, placed, read, sequences
+from cases import (
+    BESIDE_OTHERS,
+    CASES,
+    FIXED,
+    FLOAT32,
+    HANDED_ON,
+    RATE,
+    RATES,
+    UNTRAINED,
+    Case,
+    build,
+    distance,
+    graph,
+    label,
+    moved,
+    placed,
+    read,
+    sequences,
+)
 from torch import Tensor
 
 from affinage import adapters
@@ -23,6 +41,7 @@ from affinage.train import StepRecord, train
 from tiny import LETTERS, encode, questions
 
 each = pytest.mark.parametrize("case", CASES, ids=label)
+each_beside_others = pytest.mark.parametrize("case", BESIDE_OTHERS, ids=label)
 
 
 def frozen_state(backbone: Backbone) -> dict[str, Tensor]:
@@ -72,7 +91,7 @@ def test_the_adapter_is_felt_inside_and_leaves_no_trace_outside(case: Case, back
     assert all(torch.equal(one, other) for one, other in zip(read(backbone, branches), base, strict=True))
 
 
-@each
+@each_beside_others
 def test_a_question_scores_the_same_alone_in_a_batch_and_in_a_cohort(case: Case, backbone: Backbone) -> None:
     cohort = [moved(build(case, backbone), step) for step in range(3)]
     own = [sequences(4, backbone.shape.vocabulary, adapter=r, stream=r % 2) for r in range(3)]
@@ -86,7 +105,7 @@ def test_a_question_scores_the_same_alone_in_a_batch_and_in_a_cohort(case: Case,
         assert distance([together[3 * k + r] for k in range(4)], alone[r]) < FLOAT32
 
 
-@each
+@each_beside_others
 def test_gradients_in_a_cohort_are_those_of_each_adapter_alone(case: Case, backbone: Backbone) -> None:
     cohort = [moved(build(case, backbone), step) for step in range(2)]
     own = [sequences(3, backbone.shape.vocabulary, adapter=r) for r in range(2)]
@@ -102,7 +121,7 @@ def test_gradients_in_a_cohort_are_those_of_each_adapter_alone(case: Case, backb
             assert float((value.grad - other).abs().max()) <= 1e-4 * float(other.abs().max())
 
 
-@each
+@each_beside_others
 def test_an_adapter_without_numbers_leaves_the_others_of_its_cohort_alone(case: Case, backbone: Backbone) -> None:
     cohort = [moved(build(case, backbone), step) for step in range(2)]
     branches = [*sequences(3, backbone.shape.vocabulary), *sequences(3, backbone.shape.vocabulary, adapter=1)]
@@ -124,7 +143,7 @@ def test_save_load_equal_logits(case: Case, backbone: Backbone, tmp_path: Path) 
     adapters.save(adapter, tmp_path, card)
     assert adapters.read_card(tmp_path) == card
     back = adapters.load(tmp_path, backbone)
-    assert type(back).method == name
+    assert type(back).method == HANDED_ON.get(name, name)
     assert (back.seen, back.origin) == (frozenset({"t1"}), str(tmp_path))
     branches = sequences(3, backbone.shape.vocabulary)
     one, other = read(backbone, branches, [adapter]), read(backbone, branches, [back])
@@ -179,7 +198,7 @@ def test_a_start_is_a_function_of_its_key(case: Case, backbone: Backbone) -> Non
     same, other = build(case, backbone, ("split", 0, 0)).state_dict(), build(case, backbone, ("split", 1, 0)).state_dict()
     assert all(torch.equal(one[name], same[name]) for name in one)
     # A text's own keys and values, and a start from zero, are the same for every key.
-    fixed = (case[1].get("start") == "text" and "projection" not in case[1]) or case[0] == "prefix-tuning-plus"
+    fixed = (case[1].get("start") == "text" and "projection" not in case[1]) or case[0] in FIXED
     assert all(torch.equal(one[name], other[name]) for name in one) == fixed
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from affinage.backbone import Backbone, Doors
 from affinage.methods.base import Adapter, Key, Method, Settings, exactly, normal, parameter, register
 from affinage.methods.prefixes import prefix_of_tokens, refuse_uneven_heads, split_prefix, wide
+from affinage.methods.spaces import SOFT
 from affinage.methods.starts import Start
 from affinage.records import BackboneShape
 
@@ -81,6 +82,7 @@ class AdaptivePrefix(Method):
         # No search of ours stands behind this one yet: it has the values that were found for prefix-tuning, as which it starts.
         "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 1e-2}},
     }
+    space: ClassVar = SOFT
 
     def count(self, settings: AdaptivePrefixSettings, shape: BackboneShape) -> int:
         """P * 2LKD + L * (H * P + 1)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -16,12 +16,28 @@ from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors
 from affinage.config import MethodConfig, TrainingConfig, validated
+from affinage.methods.spaces import RATE, Space, check_space
 from affinage.pack import Branch
 from affinage.records import BackboneShape, UserError
 from affinage.registry import Registry, suggest
-from affinage.seeds import seed_of
+from affinage.seeds import generator, seed_of
 
-__all__ = ["Adapter", "Key", "Method", "Peft", "ResolvedMethod", "Settings", "normal", "parameter", "register", "registry", "resolve"]
+__all__ = [
+    "Adapter",
+    "Contrast",
+    "Key",
+    "Method",
+    "Peft",
+    "ResolvedMethod",
+    "Settings",
+    "exactly",
+    "linear",
+    "normal",
+    "parameter",
+    "register",
+    "registry",
+    "resolve",
+]
 
 Key = tuple[str | int | float, ...]
 """Names the random stream of a start: method, split, start index, seed; never the culture."""
@@ -56,6 +72,17 @@ class Adapter(nn.Module, ABC):
     seen: frozenset[str] = frozenset()
     """Template ids that it was trained or chosen on; it is never tested on them."""
 
+    cultures: tuple[str, ...] = ()
+    """Cultures that it serves, each with a part of its own (`under`); empty where it does not ask whose question it reads."""
+
+    def under(self, culture: str) -> Adapter:
+        """What it is for questions of a culture: itself, unless it serves several."""
+        return self
+
+    def contrast(self) -> Contrast | None:
+        """Further sequences of its questions that its loss reads; by default none."""
+        return None
+
     @abstractmethod
     def doors(self) -> Doors:
         """What it puts into the model in one pass; made anew in each, so that gradients reach the parameters."""
@@ -71,6 +98,18 @@ class Adapter(nn.Module, ABC):
     def parameter_count(self) -> int:
         """Number of trained values."""
         return sum(p.numel() for p in self.parameters())
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The right answer of a question read under other adapters too: it shall tell from whose culture it is (`scoring.contrast_loss`)."""
+
+    others: tuple[Adapter, ...]
+    """Under whom."""
+    answer: float
+    """Weight of the loss that every method has."""
+    against: float
+    """Weight of minus the log-probability that the answer is read under its own adapter, not under one of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +129,31 @@ class Method(ABC):
     settings: ClassVar[type[Settings]]
     peft_type: ClassVar[str | None] = None
     """PEFT's name of the method; None where PEFT cannot hold it."""
+    alone: ClassVar[bool] = False
+    """Whether its adapters share no pass with others, so that they are trained one by one."""
     presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]]
     """Preset -> {"settings": ..., "training": ...}; each has `default`."""
+    space: ClassVar[Space] = {"training.rate": RATE}
+    """What a search (`affinage tune`) may change, and between which values."""
+    rows: ClassVar[str | None] = None
+    """The final tensor whose rows are virtual tokens, where it is the only one; prompts of such methods can be put one after the other."""
+
+    def settled(self, settings: Any, cultures: tuple[str, ...], culture: str | None) -> Any:
+        """The settings of one run of a study, with what depends on the study filled in; by default as they are.
+
+        Args:
+            settings: of this method's settings type.
+            cultures: studied ones, in the study's order.
+            culture: the run's; None for the untrained start.
+
+        Raises:
+            UserError: settings that do not fit the study.
+        """
+        return settings
+
+    def taught(self, settings: Any) -> tuple[str, ...]:
+        """Cultures whose training questions one run learns from together; empty for a method that learns from the run's own culture."""
+        return ()
 
     @abstractmethod
     def count(self, settings: Any, shape: BackboneShape) -> int:
@@ -146,6 +208,7 @@ registry: Registry[Method] = Registry("method")
 
 def register(method: Method) -> Method:
     """Makes a method known under its name."""
+    check_space(method.space, method.settings, f"search space of {method.name}")
     return registry.add(method.name, method)
 
 
@@ -158,6 +221,20 @@ class ResolvedMethod:
     name: str
     settings: Settings
     training: TrainingConfig
+
+    @property
+    def alone(self) -> bool:
+        """`Method.alone`."""
+        return registry.get(self.name).alone
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """`Method.taught`."""
+        return registry.get(self.name).taught(self.settings)
+
+    def settled(self, cultures: tuple[str, ...], culture: str | None) -> ResolvedMethod:
+        """As one run of a study has it (`Method.settled`)."""
+        return replace(self, settings=registry.get(self.name).settled(self.settings, cultures, culture))
 
     def build(self, backbone: Backbone, key: Key) -> Adapter:
         """An adapter at its start (`Method.build`), where the backbone is."""
@@ -184,6 +261,11 @@ def resolve(config: MethodConfig, training: TrainingConfig) -> ResolvedMethod:
 def normal(shape: Sequence[int], *key: str | int | float, deviation: float = 1.0) -> Tensor:
     """A float32 tensor of independent normal values with mean 0, from the stream `key`, the same on every device."""
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed_of(*key))) * deviation
+
+
+def linear(outputs: int, inputs: int, *key: str | int | float) -> Tensor:
+    """[outputs, inputs + 1]: weight and bias uniform in +-1/sqrt(inputs), torch's own start of a linear layer, from a named stream."""
+    return torch.from_numpy(generator(*key).uniform(-(inputs**-0.5), inputs**-0.5, (outputs, inputs + 1))).float()
 
 
 def parameter(value: Tensor) -> nn.Parameter:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors, LowRank
 from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, parameter, register
+from affinage.methods.linears import chosen, peft_name, start_a
+from affinage.methods.spaces import Choice, Span
 from affinage.records import BackboneShape, UserError
-from affinage.registry import suggest
-from affinage.seeds import generator
 
 __all__ = ["Lora", "LoraSettings", "LowRankUpdates"]
 
@@ -34,7 +34,7 @@ class LoraSettings(Settings):
     """The update is scaled by alpha / r."""
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(r) instead."""
-    targets: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = Field(None, min_length=1)
     """Linear modules by the end of their dotted names: `q_proj`, `self_attn.q_proj`, `layers.3.mlp.up_proj`, or the whole name.
     Default: every plain linear module of the decoder layers."""
 
@@ -89,23 +89,28 @@ class Lora(Method):
         "default": {"settings": {"rank": 16, "alpha": 32.0}, "training": {"rate": 1e-3}},
         "paper": {"settings": {"rank": 16, "alpha": 32.0, "targets": ("q_proj", "v_proj")}, "training": {"rate": 2e-4}},
     }
+    space: ClassVar = {
+        "training.rate": Span(1e-5, 1e-2),
+        "settings.rank": Choice((4, 8, 16, 32, 64)),
+        "settings.alpha": Choice((8.0, 16.0, 32.0, 64.0)),
+    }
 
     def count(self, settings: LoraSettings, shape: BackboneShape) -> int:
         """Sum of r * (inputs + outputs)."""
-        return sum(settings.rank * (inputs + outputs) for _, inputs, outputs in _targets(settings, shape))
+        return sum(settings.rank * (inputs + outputs) for _, inputs, outputs in chosen(self.name, settings.targets, shape))
 
     def build(self, settings: LoraSettings, backbone: Backbone, key: Key) -> Adapter:
         """A uniform in +-1/sqrt(inputs) (kaiming-uniform with a = sqrt(5), as PEFT starts it), B zero: the adapter starts as the base."""
         a, b = [], []
-        targets = _targets(settings, backbone.shape)
+        targets = chosen(self.name, settings.targets, backbone.shape)
         for name, inputs, outputs in targets:
-            a.append(torch.from_numpy(generator("lora", name, *key).uniform(-(inputs**-0.5), inputs**-0.5, (settings.rank, inputs))))
+            a.append(start_a(settings.rank, inputs, "lora", name, *key))
             b.append(torch.zeros(outputs, settings.rank))
         return LowRankUpdates(tuple(name for name, _, _ in targets), a, b, settings.scale, backbone.shape)
 
     def restore(self, settings: LoraSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Adapter:
         """From `<module>.a` and `<module>.b`."""
-        targets = _targets(settings, shape)
+        targets = chosen(self.name, settings.targets, shape)
         expected: dict[str, tuple[int, ...]] = {}
         for name, inputs, outputs in targets:
             expected |= {f"{name}.a": (settings.rank, inputs), f"{name}.b": (outputs, settings.rank)}
@@ -125,44 +130,17 @@ class Lora(Method):
             "lora_dropout": 0.0,
             "bias": "none",
             "fan_in_fan_out": False,
-            "target_modules": [name for name, _, _ in _targets(settings, shape)],
+            "target_modules": [name for name, _, _ in chosen(self.name, settings.targets, shape)],
         }
-        return Peft(config, {_peft_name(name): value for name, value in tensors.items()})
+        return Peft(config, {peft_name(name): value for name, value in tensors.items()})
 
     def from_peft(self, settings: LoraSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors under our names."""
-        names = {_peft_name(f"{name}.{part}"): f"{name}.{part}" for name, _, _ in _targets(settings, shape) for part in ("a", "b")}
+        names = {peft_name(f"{name}.{part}"): f"{name}.{part}" for name, _, _ in chosen(self.name, settings.targets, shape) for part in ("a", "b")}
         strange = sorted(set(tensors) - set(names))
         if strange:
             raise UserError("PEFT adapter of type LORA", strange[0], "lora_A and lora_B of the target modules", "Only plain LoRA can be read.")
         return {names[name]: value for name, value in tensors.items()}
-
-
-def _peft_name(name: str) -> str:
-    """`x.q_proj.a` -> `base_model.model.x.q_proj.lora_A.weight`."""
-    module, part = name.rsplit(".", 1)
-    return f"base_model.model.{module}.lora_{part.upper()}.weight"
-
-
-def _targets(settings: LoraSettings, shape: BackboneShape) -> list[tuple[str, int, int]]:
-    """(name, inputs, outputs) of the modules that are updated, each once, in the model's order."""
-    if settings.targets is None:
-        return list(shape.linears)
-    names = [name for name, _, _ in shape.linears]
-    for target in settings.targets:
-        if not any(_ends(name, target) for name in names):
-            raise UserError(
-                "method lora: targets",
-                repr(target),
-                "the end of the name of a plain linear module of the layers",
-                suggest(target.rsplit(".", 1)[-1], {name.rsplit(".", 1)[-1] for name in names}),
-            )
-    return [linear for linear in shape.linears if any(_ends(linear[0], target) for target in settings.targets)]
-
-
-def _ends(name: str, target: str) -> bool:
-    """Whether a dotted name is the target or ends with it, part by part."""
-    return f".{name}".endswith(f".{target}")
 
 
 register(Lora())

@@ -41,6 +41,7 @@ class NoMethod(Method):
     name = "none"
     settings = NoSettings
     presets: ClassVar = {"default": {"training": {"steps": 0}}, "paper": {"training": {"steps": 0}}}
+    space: ClassVar = {}
 
     def count(self, settings: NoSettings, shape: BackboneShape) -> int:
         """0."""

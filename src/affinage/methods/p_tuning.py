@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors
 from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, normal, parameter, register
+from affinage.methods.spaces import Choice, Span
 from affinage.pack import Branch
 from affinage.records import BackboneShape, UserError
 from affinage.seeds import generator
@@ -184,6 +185,11 @@ class PTuning(Method):
         "default": {"settings": {"root": (16,), "encoder": "lstm"}, "training": {"rate": 1e-3}},
         # Knowledge probing with a decoder: three before the subject, three between it and the answer.
         "paper": {"settings": {"root": (3,), "before_answer": (3,)}, "training": {"rate": 1e-5, "schedule": "constant"}},
+    }
+    space: ClassVar = {
+        "training.rate": Span(1e-5, 1e-2),  # of the encoder's weights
+        "settings.root": Choice(((4,), (8,), (16,), (32,), (64,))),
+        "settings.encoder": Choice(("lstm", "mlp")),
     }
 
     def count(self, settings: PTuningSettings, shape: BackboneShape) -> int:

@@ -21,6 +21,7 @@ from torch import Tensor
 from affinage.backbone import Backbone, Doors
 from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, normal, parameter, register
 from affinage.methods.prefixes import PEFT_TYPE, prefix_from_peft, prefix_of_tokens, prefix_to_peft, refuse_uneven_heads, split_prefix, wide
+from affinage.methods.spaces import RATE, Span
 from affinage.records import BackboneShape
 from affinage.seeds import generator
 
@@ -86,6 +87,8 @@ class PTuningV2(Method):
         "default": {"settings": {"length": 16, "start": "random"}, "training": {"rate": 7e-3}},
         "paper": {"settings": {"length": 20, "start": "random", "deviation": 1.0, "dropout": 0.1}, "training": {"rate": 5e-3}},
     }
+    space: ClassVar = {"training.rate": RATE, "settings.length": Span(4, 64, whole=True)}
+    rows = "prefix"
 
     def count(self, settings: PTuningV2Settings, shape: BackboneShape) -> int:
         """P * 2LKD."""

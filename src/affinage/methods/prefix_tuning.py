@@ -18,11 +18,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors
-from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, normal, parameter, register
+from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, linear, normal, parameter, register
 from affinage.methods.prefixes import PEFT_TYPE, prefix_from_peft, prefix_of_tokens, prefix_to_peft, refuse_uneven_heads, split_prefix, wide
+from affinage.methods.spaces import SOFT
 from affinage.methods.starts import Start
 from affinage.records import BackboneShape
-from affinage.seeds import generator
 
 __all__ = ["PrefixTuning", "PrefixTuningSettings", "ProjectedPrefix", "SoftPrefix"]
 
@@ -117,6 +117,8 @@ class PrefixTuning(Method):
         "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 1e-2}},
         "paper": {"settings": {"length": 4, "projection": 256, "start": "random", "deviation": 1.0}, "training": {"rate": 1e-7}},
     }
+    space: ClassVar = SOFT
+    rows = "prefix"
 
     def count(self, settings: PrefixTuningSettings, shape: BackboneShape) -> int:
         """See the module's docstring."""
@@ -136,8 +138,8 @@ class PrefixTuning(Method):
             return SoftPrefix(flat, shape)
         adapter = ProjectedPrefix(
             normal((settings.length, shape.width), "prefix embedding", *key, deviation=settings.deviation),
-            _linear(settings.projection, shape.width, "prefix inner", *key),
-            _linear(wide(shape), settings.projection, "prefix outer", *key),
+            linear(settings.projection, shape.width, "prefix inner", *key),
+            linear(wide(shape), settings.projection, "prefix outer", *key),
             shape,
         )
         if target is not None:
@@ -157,11 +159,6 @@ class PrefixTuning(Method):
     def from_peft(self, settings: PrefixTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensor under our name."""
         return prefix_from_peft(tensors, settings.length, shape)
-
-
-def _linear(outputs: int, inputs: int, *key: str | int | float) -> Tensor:
-    """[outputs, inputs + 1]: weight and bias uniform in +-1/sqrt(inputs), torch's own start of a linear layer, from a named stream."""
-    return torch.from_numpy(generator(*key).uniform(-(inputs**-0.5), inputs**-0.5, (outputs, inputs + 1))).float()
 
 
 def _fit(adapter: ProjectedPrefix, target: Tensor) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from affinage.backbone import Backbone, Doors
 from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, normal, parameter, register
+from affinage.methods.spaces import SOFT
 from affinage.methods.starts import Start, start_ids
 from affinage.pack import Branch
 from affinage.records import BackboneShape
@@ -76,6 +77,8 @@ class PromptTuning(Method):
         "default": {"settings": {"length": 16, "start": "vocabulary"}, "training": {"rate": 1e-2}},
         "paper": {"settings": {"length": 16, "start": "random", "deviation": 1.0}, "training": {"rate": 1e-4}},
     }
+    space: ClassVar = SOFT
+    rows = "vectors"
 
     def count(self, settings: PromptTuningSettings, shape: BackboneShape) -> int:
         """P * H."""
