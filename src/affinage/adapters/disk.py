@@ -1,4 +1,4 @@
-"""Adapters on disk: a folder that PEFT loads too, with a card that says what the adapter is and what it has seen."""
+"""An adapter's folder: PEFT loads it too, and a card says what the adapter is and what it has seen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from affinage.methods import Adapter, registry
 from affinage.records import UserError
 from affinage.store import write_atomically, write_json
 
-__all__ = ["AdapterCard", "load", "read_card", "save"]
+__all__ = ["CARD", "CONFIG", "PICKLE", "TENSORS", "AdapterCard", "load", "read_card", "read_tensors", "refuse_unknown_seen", "save"]
 
 CARD, CONFIG, TENSORS, PICKLE = "affinage.json", "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 
@@ -36,7 +36,7 @@ class AdapterCard:
     split: str
     """Name of the split whose training side it was trained on."""
     seen: frozenset[str]
-    """Template ids that it was trained or chosen on."""
+    """Template ids that it was trained or chosen on; empty where `seen_known` is False."""
     start: tuple[str | int | float, ...]
     """Key of the start's random stream; adapters with the same key began with the same tensor."""
     prompt: PromptConfig
@@ -49,6 +49,10 @@ class AdapterCard:
     """Arguments of the chat template that the user set."""
     sources: tuple[str, ...] = ()
     """Names of the data sets that it was trained or chosen on; empty for an untrained start."""
+    seen_known: bool = True
+    """Whether anybody has said which templates it has seen; one that does not tell is tested on nothing."""
+    imported: str = ""
+    """Where an adapter that was trained elsewhere comes from, and what of it could not be verified; empty for one of Affinage's own."""
     version: str = field(default=__version__)
     """Version of Affinage."""
 
@@ -74,13 +78,14 @@ def save(adapter: Adapter, folder: Path, card: AdapterCard) -> None:
             "settings": dict(card.settings),
             "culture": card.culture,
             "split": card.split,
-            "seen_templates": sorted(card.seen),
+            "seen_templates": sorted(card.seen) if card.seen_known else None,
             "start": list(card.start),
             "prompt": card.prompt.model_dump(mode="json"),
             "backbone": card.backbone.as_dict(),
             "data": card.data,
             "sources": list(card.sources),
             "template_arguments": dict(card.template_arguments),
+            "imported": card.imported,
             "version": card.version,
         },
     )
@@ -94,6 +99,8 @@ def read_card(folder: Path) -> AdapterCard:
     """
     path = folder / CARD
     todo = "Give the folder `adapter/` of a finished run."
+    if (folder / CONFIG).is_file() and not path.exists():
+        todo = "For one that PEFT wrote: `affinage adapters import`."
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return AdapterCard(
@@ -101,13 +108,15 @@ def read_card(folder: Path) -> AdapterCard:
             settings=values["settings"],
             culture=values["culture"],
             split=values["split"],
-            seen=frozenset(values["seen_templates"]),
+            seen=frozenset(values["seen_templates"] or ()),
             start=tuple(values["start"]),
             prompt=validated(PromptConfig, values["prompt"], str(path)),
             backbone=Identity(**values["backbone"]),
             data=values["data"],
             sources=tuple(values.get("sources", ())),
             template_arguments=values["template_arguments"],
+            seen_known=values["seen_templates"] is not None,
+            imported=values.get("imported", ""),
             version=values["version"],
         )
     except OSError:
@@ -116,11 +125,17 @@ def read_card(folder: Path) -> AdapterCard:
         raise UserError(str(path), f"{type(error).__name__}: {error}", "an adapter's card", todo) from None
 
 
-def load(folder: Path, backbone: Backbone) -> Adapter:
+def load(folder: Path, backbone: Backbone, *, seen_may_be_unknown: bool = False) -> Adapter:
     """The adapter in a folder, ready for the model that it was made for.
 
+    Args:
+        folder: the adapter's.
+        backbone: the model.
+        seen_may_be_unknown: whether an adapter will do that does not tell which templates it has seen. Whoever tests or trains with it says no;
+            to talk to it, look at it or hand it on does no harm.
+
     Raises:
-        UserError: no adapter there, one of another backbone, a pickle, or tensors that do not fit.
+        UserError: no adapter there, one of another backbone, one that does not tell what it has seen, a pickle, or tensors that do not fit.
     """
     card = read_card(folder)
     if card.backbone.digest != backbone.identity.digest:
@@ -130,13 +145,9 @@ def load(folder: Path, backbone: Backbone) -> Adapter:
             f"one made for {backbone.identity.id} (digest {backbone.identity.digest[:12]})",
             "Load the model that it was made for, or train it anew.",
         )
-    path = folder / TENSORS
-    if not path.exists() and (folder / PICKLE).exists():
-        raise UserError(str(folder / PICKLE), "a pickle, which can run code when it is loaded", TENSORS, "Convert it with the tool that made it.")
-    try:
-        tensors = load_tensors(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise UserError(str(path), str(error), "a whole safetensors file", "Train the adapter again, or copy it again.") from None
+    if not seen_may_be_unknown:
+        refuse_unknown_seen(folder, card)
+    tensors = read_tensors(folder)
     method = registry.get(card.method)
     settings = validated(method.settings, dict(card.settings), str(folder / CARD))
     if method.in_peft(settings):
@@ -144,3 +155,38 @@ def load(folder: Path, backbone: Backbone) -> Adapter:
     adapter = method.restore(settings, backbone.shape, tensors).to(backbone.device)
     adapter.origin, adapter.seen = str(folder), card.seen
     return adapter
+
+
+def refuse_unknown_seen(folder: Path, card: AdapterCard) -> None:
+    """No test and no training may rest on an adapter that does not tell which templates it has seen.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not card.seen_known:
+        raise UserError(
+            f"adapter {folder}",
+            "one that does not tell which templates it has seen in training (seen: unknown)",
+            "one that does: no table may rest on templates that were seen",
+            "Import it again with --seen FILE, or with --seen none where you know that it has seen none.",
+        )
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors in an adapter's folder, under the names that stand in the file.
+
+    Raises:
+        UserError: there are none, they are cut short, or a pickle stands in their place.
+    """
+    path = folder / TENSORS
+    if not path.exists() and (folder / PICKLE).exists():
+        raise UserError(
+            str(folder / PICKLE),
+            "a pickle, which can run code when it is loaded",
+            TENSORS,
+            "Convert it where you trust it: load it with PEFT and call `save_pretrained` there; PEFT writes safetensors since 2023.",
+        )
+    try:
+        return load_tensors(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise UserError(str(path), str(error), "a whole safetensors file", "Train the adapter again, or copy it again.") from None
