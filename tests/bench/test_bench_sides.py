@@ -121,6 +121,8 @@ def test_no_tensor_starts_at_zero_and_all_sides_copy_one_start(material: Materia
 @pytest.mark.parametrize("peer", peers("eval"))
 def test_a_peer_s_scores_are_ours(peer: str, method: str, style: Style, material: Material, tmp_path: Path) -> None:
     installed(peer)
+    if (peer.partition("-")[0], style) == ("generate", "text"):
+        pytest.skip("generate scores no options: does not run, as its own tests say")
     prompt = material.config.prompt.model_copy(update={"style": style})
     work = evaluation_work(material, method, prompt, tmp_path / "start")
     ours = opened(OURS["eval"], work, tmp_path)

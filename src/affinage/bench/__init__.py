@@ -9,7 +9,8 @@ tokens that each side put through the model, so that what sharing saves and what
     comparison, equality   one peer: its fastest set-up, equality, turns
     wire, worker           requests and replies; a side's process
     sides/                 who can be compared, one file each
-    results, machine       JSON and Markdown, with what it ran on
+    study/                 many adapters in cohorts against a process for each
+    results, page, machine, memory   JSON and Markdown, with what it ran on and the memory that it took
 
 This file imports none of them: a worker that measures a peer loads what that peer needs.
 """

@@ -15,13 +15,13 @@ from affinage.bench.sides import EXACT, OURS, Kind, candidates
 from affinage.bench.wire import SideError, Talk
 from affinage.bench.work import Work, write_work
 
-__all__ = ["Comparison", "ComparisonError", "Reply", "Start"]
+__all__ = ["TRIAL", "Comparison", "ComparisonError", "Reply", "Start", "fastest", "opened", "our_part"]
 
 Start = Callable[[], Talk]
 """Starts a worker that has opened no side yet."""
 Reply = dict[str, Any]
 
-_TRIAL = 2
+TRIAL = 2
 """Timed repetitions of each set-up of a tuned peer, after one for warming up."""
 
 
@@ -76,29 +76,15 @@ class Comparison:
         if peer not in self.chosen:
             self._ours("float32")
             options = candidates(peer, self.work.method, self.work.model.dtype)
-            self.chosen[peer] = options[0] if len(options) == 1 else self._fastest(peer, options)
+            self.chosen[peer] = (
+                options[0] if len(options) == 1 else fastest(self.start, peer, self._written("trial", self.trial), options, self.repeat)
+            )
         return self.chosen[peer]
-
-    def _fastest(self, peer: str, options: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        work = self._written("trial", self.trial)
-        taken: list[tuple[float, Mapping[str, Any]]] = []
-        reason = SideError("no set-up to try")
-        for each in options:
-            try:
-                with _opened(self.start, peer, work, each) as talk:
-                    seconds = [float(self.repeat(talk, i)["seconds"]) for i in range(_TRIAL + 1)][1:]
-            except SideError as error:  # one set-up fewer; where none is left, the last one's reason is the cell's
-                reason = error
-            else:
-                taken.append((median(seconds), each))
-        if not taken:
-            raise reason
-        return min(taken, key=lambda pair: pair[0])[1]
 
     def _ours(self, dtype: str) -> Answer:
         """Our answer; the first one writes the start that every side copies."""
         if dtype not in self._known:
-            with _judged():
+            with our_part():
                 self._known[dtype] = self._answer(OURS[self.kind], dtype, {})
         return self._known[dtype]
 
@@ -116,7 +102,7 @@ class Comparison:
         """What a side computes with the model in a type."""
         model = self.judged.model.model_copy(update={"dtype": dtype})
         work = self._written(f"judged-{dtype}", self.judged.model_copy(update={"model": model}))
-        with _opened(self.start, side, work, options) as talk:
+        with opened(self.start, side, work, options) as talk:
             return self.answer(talk, self.folder / "gradients.safetensors")
 
     def _written(self, name: str, work: Work) -> Path:
@@ -134,12 +120,12 @@ class Comparison:
             raise ComparisonError(f"not equal: {near.fault}")
         work = self._written("timed", self.work)
         with ExitStack() as stack:
-            with _judged():
-                here = stack.enter_context(_opened(self.start, OURS[self.kind], work))
-            there = stack.enter_context(_opened(self.start, peer, work, options))
+            with our_part():
+                here = stack.enter_context(opened(self.start, OURS[self.kind], work))
+            there = stack.enter_context(opened(self.start, peer, work, options))
             self._turns(here, there, self.warm)
             first, second = self._turns(here, there, self.timed)
-            with _judged():
+            with our_part():
                 ours = _measured(here, first, self.questions)
             theirs = _measured(there, second, self.questions)
         return Cell(self.work.method, self.variant, peer, options, "measured", near.as_dict(), ours, theirs)
@@ -163,7 +149,7 @@ class Comparison:
         for place, turn in enumerate(turns):
             for side in (0, 1) if place % 2 == 0 else (1, 0):
                 if side == 0:
-                    with _judged():
+                    with our_part():
                         first.append(self.repeat(ours, turn))
                 else:
                     second.append(self.repeat(theirs, turn))
@@ -172,9 +158,44 @@ class Comparison:
         return first, second
 
 
+def fastest(start: Start, peer: str, work: Path, options: Sequence[Mapping[str, Any]], repeat: Callable[[Talk, int], Reply]) -> Mapping[str, Any]:
+    """The set-up of a peer that is fastest by the median of a few repetitions.
+
+    Args:
+        start: starts a worker.
+        peer: its name.
+        work: the file of what is tried.
+        options: set-ups; one that does not run is left out.
+        repeat: has the side do one repetition; the reply holds `seconds`.
+
+    Raises:
+        SideError: none of them runs.
+    """
+    taken: list[tuple[float, Mapping[str, Any]]] = []
+    reason = SideError("no set-up to try")
+    for each in options:
+        try:
+            with opened(start, peer, work, each) as talk:
+                seconds = [float(repeat(talk, i)["seconds"]) for i in range(TRIAL + 1)][1:]
+        except SideError as error:  # one set-up fewer; where none is left, the last one's reason is the cell's
+            reason = error
+        else:
+            taken.append((median(seconds), each))
+    if not taken:
+        raise reason
+    return min(taken, key=lambda pair: pair[0])[1]
+
+
 @contextmanager
-def _opened(start: Start, side: str, work: Path, options: Mapping[str, Any] | None = None) -> Iterator[Talk]:
-    """A side with its model loaded, in a worker of its own that ends with the block."""
+def opened(start: Start, side: str, work: Path, options: Mapping[str, Any] | None = None) -> Iterator[Talk]:
+    """A side with its model loaded, in a worker of its own that ends with the block.
+
+    Args:
+        start: starts a worker.
+        side: its name.
+        work: the file that it reads.
+        options: its set-up.
+    """
     talk = start()
     try:
         talk.ask("open", side=side, work=work, options=dict(options or {}))
@@ -184,7 +205,7 @@ def _opened(start: Start, side: str, work: Path, options: Mapping[str, Any] | No
 
 
 @contextmanager
-def _judged() -> Iterator[None]:
+def our_part() -> Iterator[None]:
     """What our own side cannot do fails the bench, where a peer's failure is a finding."""
     try:
         yield

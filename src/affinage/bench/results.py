@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from affinage.bench.page import gigabytes, grid, listed, spread, write_files
+from affinage.bench.share import Share, share_page
 from affinage.bench.sides import Kind, sides
-from affinage.store import write_atomically, write_json
 
 __all__ = ["Cell", "Measured", "Result", "as_dict", "markdown", "write"]
 
@@ -89,11 +90,13 @@ class Result:
     work: Mapping[str, Any]
     """Model, data, batch, type, repetitions."""
     cells: Sequence[Cell]
+    shares: Sequence[Share] = ()
+    """Training: what part of our step its matrix products are."""
 
     @property
     def failed(self) -> bool:
         """Whether two sides were unequal, or ours did not run."""
-        return any(cell.state.startswith("failed") for cell in self.cells)
+        return any(state.startswith("failed") for state in (*(cell.state for cell in self.cells), *(share.state for share in self.shares)))
 
 
 def as_dict(result: Result) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def as_dict(result: Result) -> dict[str, Any]:
         for cell in result.cells
     ]
     head = {"bench": result.kind, "command": result.command, "machine": dict(result.machine), "work": dict(result.work)}
-    return {**head, "failed": result.failed, "cells": cells}
+    return {**head, "failed": result.failed, "cells": cells, "shares": [share.as_dict() for share in result.shares]}
 
 
 def write(result: Result, folder: Path, name: str) -> tuple[Path, Path]:
@@ -112,10 +115,7 @@ def write(result: Result, folder: Path, name: str) -> tuple[Path, Path]:
     Raises:
         UserError: the place cannot be written.
     """
-    record, page = folder / f"{name}.json", folder / f"{name}.md"
-    write_json(record, as_dict(result))
-    write_atomically(page, markdown(result, name).encode())
-    return record, page
+    return write_files(folder, name, as_dict(result), markdown(result, name))
 
 
 _TITLE = {"train": "Training", "eval": "Evaluation"}
@@ -132,14 +132,14 @@ def markdown(result: Result, name: str) -> str:
     parts = [
         f"# {_TITLE[result.kind]} against others: {name}",
         f"    {result.command}",
-        _listed(result.machine) + "\n" + _listed(result.work),
-        _grid(header, rows, words=3),
+        listed(result.machine) + "\n" + listed(result.work),
+        grid(header, rows, words=3),
         "Times are medians over the repetitions (smallest to largest), both sides taking turns in processes of their own. *time ratio*: the peer's "
         "time over ours, the median over the repetitions (smallest to largest). *token ratio*: the peer's tokens over our nodes in the same "
         "repetitions, padding left out. *time / token*: the first over the second, what engineering adds to sharing. Memory: largest resident "
         "memory of the process" + ("; on the device after loading" if any(_on_device(cell) for cell in result.cells) else "") + ".",
         "## Equality, asserted before timing",
-        _grid(
+        grid(
             (
                 "method",
                 _VARIANT[result.kind],
@@ -154,10 +154,13 @@ def markdown(result: Result, name: str) -> str:
             [_equal(cell) for cell in result.cells if cell.equality],
             words=3,
         ),
+        share_page(result.shares),
         "## Peers",
         "\n".join(_described(result.cells)),
     ]
-    return "\n\n".join(parts) + "\n"
+    if not result.cells:  # our own steps alone
+        parts = [*parts[:3], share_page(result.shares)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _row(cell: Cell) -> tuple[str, ...]:
@@ -167,13 +170,13 @@ def _row(cell: Cell) -> tuple[str, ...]:
     ours, theirs = cell.ours, cell.theirs
     return (
         *place,
-        _spread(theirs.seconds),
-        _spread(ours.seconds),
+        spread(theirs.seconds),
+        spread(ours.seconds),
         f"{theirs.per_second:.3g}",
         f"{ours.per_second:.3g}",
-        _memory(theirs),
-        _memory(ours),
-        _spread(cell.time_ratios),
+        gigabytes(theirs.resident, theirs.device),
+        gigabytes(ours.resident, ours.device),
+        spread(cell.time_ratios),
         f"{cell.token_ratio:.2f}",
         f"**{cell.engineering:.2f}**",
     )
@@ -202,28 +205,3 @@ def _described(cells: Iterable[Cell]) -> list[str]:
         chosen = f" Fastest: {'; '.join(taken)}." if taken else ""
         lines.append(f"* `{name}`: {sides.get(name).what}.{chosen}")
     return lines
-
-
-def _spread(values: Sequence[float]) -> str:
-    """Median (smallest to largest)."""
-    return f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
-def _memory(side: Measured) -> str:
-    resident = f"{side.resident / 1e9:.2f} GB"
-    return resident if side.device is None else f"{resident}; {side.device / 1e9:.2f} GB"
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    """`* key: value` per line; a mapping's entries stand on its line."""
-    lines = []
-    for key, value in values.items():
-        text = ", ".join(f"{name} {version}" for name, version in value.items()) if isinstance(value, Mapping) else str(value)
-        lines.append(f"* {key}: {text}")
-    return "\n".join(lines)
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> str:
-    """A Markdown table, numbers to the right."""
-    rule = [":--" if place < words else "--:" for place in range(len(header))]
-    return "\n".join(f"| {' | '.join(text.replace('|', '/') for text in row)} |" for row in (header, rule, *rows))

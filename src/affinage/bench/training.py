@@ -13,7 +13,10 @@ from affinage.bench.equality import Answer, gradient_answer
 from affinage.bench.machine import describe
 from affinage.bench.material import material, training_work
 from affinage.bench.results import Result
-from affinage.bench.wire import Process, Talk
+from affinage.bench.share import Share
+from affinage.bench.sides import OURS
+from affinage.bench.wire import Process, SideError, Talk
+from affinage.bench.work import Work, write_work
 from affinage.config import StudyConfig
 
 __all__ = ["JUDGED", "WARM_UP", "train"]
@@ -34,6 +37,7 @@ def train(
     per_template: Sequence[int],
     repetitions: int,
     command: str,
+    products: int = 0,
     start: Start = Process,
     on_event: Callable[[str], None] = lambda event: None,
     on_result: Callable[[Result], object] = lambda result: None,
@@ -47,6 +51,7 @@ def train(
         per_template: values of `questions_per_template`.
         repetitions: timed steps.
         command: as it was typed, for the record.
+        products: how often the matrix products of each timed step of ours are timed alone, afterwards; 0 for not at all.
         start: starts a worker.
         on_event: told of each comparison before it begins.
         on_result: given what is known so far, after each comparison.
@@ -89,12 +94,32 @@ def train(
                     on_event(f"{method}, {together} per template, {peer}")
                     result = replace(result, cells=(*result.cells, comparison.cell(peer)))
                     on_result(result)
+                if products:
+                    on_event(f"{method}, {together} per template, our matrix products alone")
+                    share = _share(start, work, folder, str(together), products)
+                    result = replace(result, shares=(*result.shares, share))
+                    on_result(result)
     return result
 
 
 def _gradients(talk: Talk, path: Path) -> Answer:
     """Losses and gradients of the first batches."""
     return gradient_answer((path, float(talk.ask("step", index=batch, gradients=path)["loss"])) for batch in range(JUDGED))
+
+
+def _share(start: Start, work: Work, folder: Path, variant: str, rounds: int) -> Share:
+    """Our side once more, by itself: whole steps and their products in turns."""
+    talk = start()
+    try:
+        talk.ask("open", side=OURS["train"], work=write_work(folder / "products.json", work), options={})
+        for index in range(WARM_UP):
+            _step(talk, index)
+        found = talk.ask("products", indices=list(range(WARM_UP, len(work.batches))), rounds=rounds)
+    except SideError as error:
+        return Share(work.method, variant, f"failed: {error}")
+    finally:
+        talk.close()
+    return Share(work.method, variant, "measured", found["batches"], found["peak"])
 
 
 def _step(talk: Talk, index: int) -> Reply:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any, final
 
-import torch
-
+from affinage.bench.memory import forget_peaks, peak_memory
 from affinage.bench.sides import load_side
 from affinage.bench.sides.base import EvaluationSide, TrainingSide
 from affinage.bench.wire import serve
@@ -29,15 +27,18 @@ class Desk:
         """The reply to one request.
 
         Args:
-            request: `do` is `open` (side, work, options), `step` (index, gradients), `scores` (count), `run` or `memory`.
+            request: `do` is `open` (side, work, options), `step` (index, gradients), `products` (indices, rounds), `scores` (count), `run` or
+                `memory`.
         """
         match request:
             case {"do": "open", "side": str(name), "work": str(work), "options": dict(options)}:
                 self._side = load_side(name, read_work(Path(work)), options)
-                _forget_memory(self._side.device)
+                forget_peaks(self._side.device, resident=False)
                 return {"device": self._side.device, "threads": self._side.threads}
             case {"do": "step", "index": int(index), "gradients": gradients} if isinstance(self._side, TrainingSide):
                 return self._side.step(index, None if gradients is None else Path(gradients)).as_dict()
+            case {"do": "products", "indices": list(indices), "rounds": int(rounds)} if isinstance(self._side, TrainingSide):
+                return self._side.products(indices, rounds)
             case {"do": "scores", "count": int(count)} if isinstance(self._side, EvaluationSide):
                 return {"scores": self._side.scores(count)}
             case {"do": "run"} if isinstance(self._side, EvaluationSide):
@@ -45,19 +46,6 @@ class Desk:
             case {"do": "memory"} if self._side is not None:
                 return peak_memory(self._side.device)
         raise ValueError(f"a request that no open side can answer: {sorted(request)}")
-
-
-def peak_memory(device: str) -> dict[str, Any]:
-    """Largest memory of this process so far, in bytes: `resident`, and `device` where that is a CUDA device (else null)."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    allocated = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None
-    return {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "device": allocated}
-
-
-def _forget_memory(device: str) -> None:
-    """Peaks of the device count from here on: what loading needed is not what training needs."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def main() -> None:

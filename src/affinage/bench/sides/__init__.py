@@ -50,6 +50,7 @@ EXACT: Mapping[Kind, tuple[str, Options]] = {
 sides: Registry[Side] = Registry("side of the bench")
 
 _KERNELS = ({"attention": "sdpa"}, {"attention": "eager"})
+_BATCHES = ({"batch_size": 4}, {"batch_size": 16}, {"batch_size": 64})
 
 sides.add("affinage", Side("a step of `affinage train`: one token tree per batch", "train", "ours:OurTraining"))
 sides.add(
@@ -109,7 +110,27 @@ sides.add(
         "eval",
         "harness:Harness",
         ("lm_eval", "peft"),
-        tuned=({"batch_size": 4}, {"batch_size": 16}, {"batch_size": 64}),
+        tuned=_BATCHES,
+    ),
+)
+sides.add(
+    "generate",
+    Side(
+        "`generate` of transformers over PEFT, greedy, one new token, one question at a time; letters only, and the letter is all that it tells",
+        "eval",
+        "generate:Generate",
+        ("peft",),
+    ),
+)
+sides.add(
+    "generate-tuned",
+    Side(
+        "the same in batches of like lengths, at the fastest of at most 4, 16 and 64 questions (prompt-tuning: of equal lengths, since PEFT puts "
+        "the virtual tokens before the padding)",
+        "eval",
+        "generate:Generate",
+        ("peft",),
+        tuned=_BATCHES,
     ),
 )
 

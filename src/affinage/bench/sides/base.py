@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +67,14 @@ class TrainingSide(ABC):
             gradients: where to write the gradients before clipping (float32, by PEFT's names of the trained tensors). Writing them is no part
                 of the step's time, reading them off may be: a step that writes is not for timing.
         """
+
+    def products(self, indices: Sequence[int], rounds: int) -> dict[str, Any]:
+        """What the matrix products of steps take alone (`products.timed_products`).
+
+        Raises:
+            ValueError: the side is a peer: the multiplications that a tree needs are counted for our own steps.
+        """
+        raise ValueError("the products of our own steps are timed, no peer's")
 
 
 class EvaluationSide(ABC):

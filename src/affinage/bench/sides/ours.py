@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 
 from affinage import adapters
 from affinage.backbone import Backbone, load
+from affinage.bench.needed import needed
+from affinage.bench.products import timed_products
 from affinage.bench.sides.base import EvaluationSide, Pass, Step, TrainingSide, stopwatch, write_gradients
 from affinage.bench.sides.start import by_peft_name, start_adapter
 from affinage.bench.sides.update import Update
@@ -63,6 +65,14 @@ class OurTraining(TrainingSide):
         if gradients is not None and kept is not None:
             write_gradients(gradients, kept)
         return Step(clock.seconds, loss, nodes, nodes, batch_digest(answer_branch(each).ids for each in batch))
+
+    def products(self, indices: Sequence[int], rounds: int) -> dict[str, Any]:
+        """Of these batches; the adapter goes on learning meanwhile."""
+
+        def counted(index: int) -> dict[str, int]:
+            return needed(self._backbone, self._adapter, self._batches[index]).as_dict()
+
+        return timed_products(self, counted, self._backbone.dtype, indices, rounds)
 
 
 @final

@@ -16,7 +16,7 @@ from affinage.bench.sides.start import read_configuration, read_start
 from affinage.bench.work import Question, Work
 from affinage.records import UserError
 
-__all__ = ["IGNORED", "adapted", "base_model", "device_of", "padded", "tokenizer_of", "unpadded", "virtual_tokens"]
+__all__ = ["IGNORED", "adapted", "base_model", "device_of", "padded", "place_of", "tokenizer_of", "unpadded", "virtual_tokens"]
 
 
 IGNORED = -100
@@ -34,14 +34,14 @@ def base_model(work: Work, attention: str | None = None) -> Any:
     chosen = {} if attention is None else {"attn_implementation": attention}
     dtype = getattr(torch, work.model.dtype)
     model = AutoModelForCausalLM.from_pretrained(
-        str(_place(work)), revision=work.model.revision or "main", dtype=dtype, use_safetensors=True, **chosen
+        str(place_of(work)), revision=work.model.revision or "main", dtype=dtype, use_safetensors=True, **chosen
     )
     return model.to(device_of(work))
 
 
 def tokenizer_of(work: Work) -> Any:
     """The model's tokenizer, which trainers want for padding; one without a padding token pads with its end of text."""
-    tokenizer = AutoTokenizer.from_pretrained(str(_place(work)), revision=work.model.revision or "main")
+    tokenizer = AutoTokenizer.from_pretrained(str(place_of(work)), revision=work.model.revision or "main")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -54,7 +54,12 @@ def device_of(work: Work) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _place(work: Work) -> Path | str:
+def place_of(work: Work) -> Path | str:
+    """The model's folder or hub id.
+
+    Raises:
+        UserError: it is a GGUF file.
+    """
     place = resolve(work.model.id)
     if isinstance(place, Path) and place.suffix == ".gguf":
         raise UserError(f"model {work.model.id}", "a GGUF file", "a folder with safetensors, which every peer loads", "Convert it first.")

@@ -58,11 +58,17 @@ def by_peft_name(adapter: Adapter) -> dict[str, Tensor]:
     raise UserError("--method", repr(adapter.method), "prompt-tuning, prefix-tuning or lora", "The bench compares these.")
 
 
-def start_adapter(work: Work, backbone: Backbone) -> Adapter:
-    """Our adapter at the start; the start is made and written where it is not there yet."""
+def start_adapter(work: Work, backbone: Backbone, number: int = 0) -> Adapter:
+    """Our adapter at the start; the start is made and written where it is not there yet.
+
+    Args:
+        work: method, settings, and the start's folder.
+        backbone: the frozen model.
+        number: which start, where it is made.
+    """
     method = registry.get(work.method)
     settings = method.settings.model_validate(work.settings)
-    adapter = method.build(settings, backbone, ("bench", 0)).to(backbone.device)
+    adapter = method.build(settings, backbone, ("bench", number)).to(backbone.device)
     named = by_peft_name(adapter)
     path = work.start / _TENSORS
     if path.exists():

@@ -72,12 +72,12 @@ class Gated:
         self._gradients: dict[str, Tensor] | None = None
         self._kept = False
         self._next = 0
-        trainer = _recording(kind, self)(**values, callbacks=[_Turn(self._gate)])
+        self.trainer = _recording(kind, self)(**values, callbacks=[_Turn(self._gate)])
         threads = torch.get_num_threads()
 
         def run() -> None:
             torch.set_num_threads(threads)  # a number that each thread has of its own
-            trainer.train()
+            self.trainer.train()
 
         self._gate.begin(run)
 

@@ -1,0 +1,101 @@
+"""A process of a study's bench: `python -m affinage.bench.study.worker` trains all of our adapters, or one of a peer's.
+
+What a peer's own script would not import or read is timed apart (`own` in the reply to `open`), to be taken off its time.
+"""
+
+# ruff: noqa: PLC0415  (a side imports what it needs when it is opened, so that it can be timed)
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from affinage.bench.wire import serve
+
+if TYPE_CHECKING:
+    from affinage.bench.study.side import StudySide
+
+__all__ = ["COMMAND", "OURS", "PEER", "StudyDesk"]
+
+COMMAND = (sys.executable, "-m", "affinage.bench.study.worker")
+"""Starts a worker."""
+OURS, PEER = "affinage", "peft"
+"""Names of the sides."""
+
+
+@final
+class StudyDesk:
+    """Does what requests ask, with the side that the first of them opened."""
+
+    def __init__(self) -> None:
+        self._side: StudySide | None = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one request.
+
+        Args:
+            request: `do` is `open` (side, work, options), `gradients` (places, paths), `train` (number, folder), `forget` (peaks of memory) or
+                `memory`.
+        """
+        match request:
+            case {"do": "open", "side": "affinage", "work": str(work)}:
+                return self._opened(*_ours(Path(work)))
+            case {"do": "open", "side": "peft", "work": str(work), "options": dict(options)}:
+                return self._opened(*_peer(Path(work), options))
+        if self._side is None:
+            raise ValueError(f"nothing was opened that could answer: {sorted(request)}")
+        match request:
+            case {"do": "gradients", "places": list(places), "paths": list(paths)}:
+                return {"losses": self._side.gradients(places, [Path(path) for path in paths])}
+            case {"do": "train", "number": int(number), "folder": str(folder)}:
+                return self._side.train(number, Path(folder)).as_dict()
+        return _memory(self._side.device, forget=request["do"] == "forget")
+
+    def _opened(self, side: StudySide, own: float) -> dict[str, Any]:
+        self._side = side
+        return {"device": side.device, "threads": side.threads, "own": own}
+
+
+def _ours(path: Path) -> tuple[StudySide, float]:
+    """Our side; all that it imports is its own to pay."""
+    from affinage.bench.study.ours import OurStudy
+    from affinage.bench.study.work import read_study
+
+    return OurStudy(read_study(path)), 0.0
+
+
+def _peer(path: Path, options: dict[str, Any]) -> tuple[StudySide, float]:
+    """A peer's side, and the seconds that only this bench needed."""
+    for library in ("torch", "transformers", "peft"):
+        import_module(library)
+    began = time.perf_counter()
+    from affinage.bench.study.peft_lesson import PeftLesson
+    from affinage.bench.work import read_work
+
+    work = read_work(path)
+    own = time.perf_counter() - began
+    return PeftLesson(work, options), own
+
+
+def _memory(device: str, *, forget: bool) -> dict[str, Any]:
+    """Peaks of this process: so far, or from here on."""
+    from affinage.bench.memory import forget_peaks, peak_memory
+
+    if forget:
+        forget_peaks(device, resident=True)
+    return peak_memory(device)
+
+
+def main() -> None:
+    """Answers until standard input ends. What libraries print goes to standard error, so that it cannot be taken for a reply."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, replies, StudyDesk().answer)
+
+
+if __name__ == "__main__":
+    main()

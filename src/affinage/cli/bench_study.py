@@ -1,0 +1,65 @@
+"""`affinage bench study`: many adapters in cohorts over one model, against a process of PEFT's for each."""
+
+# ruff: noqa: PLC0415  (what a command needs takes seconds to import, `--help` needs none of it)
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from affinage.cli.bench_flags import METHODS, Given, known, typed, with_given
+from affinage.cli.say import examples, say
+
+__all__ = ["add_to"]
+
+
+def add_to(group: typer.Typer) -> None:
+    """Puts the command into its group."""
+    group.command(
+        "study",
+        epilog=examples(
+            "affinage bench study --source blend --path BLEnD",
+            "affinage bench study --source blend --path BLEnD --method lora --steps 40 --set training.questions_per_template=4",
+            "affinage bench study --source blend --path BLEnD --set model.device=cuda --steps 200 --repetitions 3",
+        ),
+    )(study)
+
+
+@with_given
+def study(
+    given: Given,
+    *,
+    method: Annotated[str, typer.Option("--method", help=f"The adapters' method: {', '.join(METHODS)}.")] = "prompt-tuning",
+    adapters: Annotated[int, typer.Option("--adapters", min=1, help="How many: of the first cultures, then of the same from further starts.")] = 12,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of each adapter.")] = 20,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Of the whole study, on both sides.")] = 1,
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Also measure what another adapter in a cohort takes, with cohorts of 1, 2, 4 and 8.")
+    ] = True,
+) -> None:
+    """Train adapters here, in cohorts in one process over one model, and with PEFT, each in a process of its own, in turns.
+
+    Both sides start their processes, load the model, train the same adapters on the same batches and save them. The peer is peft-loop-tuned. How
+    many adapters are in a cohort, and how large a pack is, is settled as for a study (--set model.cohort=4 --set model.nodes_per_pack=2048).
+    """
+    from affinage.bench.sides import require
+
+    known("--method", [method], METHODS)
+    require(("peft-loop-tuned",), "train")
+    config = given.config()
+    from affinage.bench.study.bench import study as compared
+    from affinage.bench.study.result import write
+
+    result = compared(
+        config,
+        method=method,
+        adapters=adapters,
+        steps=steps,
+        repetitions=repetitions,
+        memory=memory,
+        command=typed(),
+        on_event=say,
+        on_result=lambda so_far: given.keep("study", so_far, write),
+    )
+    given.finish("study", result, write)

@@ -1,0 +1,28 @@
+"""Peaks of memory: of this process alone, and from a moment on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affinage.bench.memory import forget_peaks, peak_memory
+
+BYTES = 400_000_000
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system cannot forget a peak")
+
+
+def test_a_peak_is_kept_until_it_is_forgotten() -> None:
+    forget_peaks("cpu", resident=True)
+    before = peak_memory("cpu")
+    assert before["device"] is None
+    held = np.ones(BYTES, np.uint8)
+    with_it = peak_memory("cpu")["resident"]
+    assert with_it - before["resident"] > 0.9 * BYTES
+    del held
+    forget_peaks("cpu", resident=False)
+    assert peak_memory("cpu")["resident"] == pytest.approx(with_it, rel=0.01)
+    forget_peaks("cpu", resident=True)
+    assert with_it - peak_memory("cpu")["resident"] > 0.9 * BYTES
