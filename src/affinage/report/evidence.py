@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
 from affinage.data.baselines import BASELINE_NAMES
+from affinage.prompting import Found
+from affinage.prompting.search import read_found
 from affinage.records import BASELINES, UserError
+from affinage.report.words import parted
 from affinage.stats import with_credit
-from affinage.store import UNTOUCHED, UNTRAINED, RunRecord, StudyRecord, read_all_scores, read_study
+from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED, RunRecord, StudyRecord, read_all_scores, read_study
 
 __all__ = ["LETTER_BIAS", "Evidence", "Kind", "read_evidence"]
 
@@ -40,6 +44,8 @@ class Evidence:
     """Why these numbers are no result, where they are none: no other than provisional runs are finished, or the development side is tested."""
     set_aside: int
     """Finished provisional runs that were left out."""
+    searches: Mapping[str, Found] = field(default_factory=dict)
+    """Run of a baseline without training -> the search of its wording."""
 
     @property
     def cultures(self) -> tuple[str, ...]:
@@ -56,6 +62,17 @@ class Evidence:
         """Labels of what was trained on the studied cultures, in the plan's order."""
         ordinary = {UNTRAINED, *self.cultures}
         return tuple(dict.fromkeys(run.label for run in self.study.runs if run.trained_culture in ordinary))
+
+    @cached_property
+    def prompted(self) -> tuple[str, ...]:
+        """Labels of the baselines without training, in the plan's order."""
+        return tuple(dict.fromkeys(run.label for run in self.study.runs if run.trained_culture == PROMPTED))
+
+    def reworded(self, label: str, number: int | None = None) -> tuple[str, ...]:
+        """Names of the test sets under other instructions that a method's adapters were planned for; of one instruction, counted from 1."""
+        own = {run.run for run in self.study.runs if run.label == label and run.trained_culture in self.cultures}
+        names = dict.fromkeys(name for run, tests in self.study.plan.tests.items() if run in own for name in tests)
+        return tuple(name for name in names if number is None or parted(name)[0] == f"wording-{number}")
 
     @property
     def untouched(self) -> Kind:
@@ -101,7 +118,8 @@ class Evidence:
         """Every row of every table of pairs: untouched, untrained starts, programs, adapters."""
         untrained = [(label, UNTRAINED) for label in self.labels if self.expected((label, UNTRAINED))]
         adapters = [(label, culture) for label in self.labels for culture in self.trained(label)]
-        return (self.untouched, *untrained, *((program, UNTOUCHED) for program in self.programs), *adapters)
+        prompted = [(label, PROMPTED) for label in self.prompted]
+        return (self.untouched, *prompted, *untrained, *((program, UNTOUCHED) for program in self.programs), *adapters)
 
     def control_kinds(self) -> tuple[Kind, ...]:
         """Everything that a control answered with: the untouched model put another way, and adapters trained on something else."""
@@ -129,7 +147,8 @@ def read_evidence(folder: Path) -> Evidence:
     keys = ["split", "culture", "mcq_id"]
     beside = study.questions.select(*keys, *_STRATA, *BASELINES)
     rows = credited.join(beside, on=keys, how="left", maintain_order="left")
-    return Evidence(study, tuple(chosen), _with_programs(rows), tuple(dict.fromkeys(reasons)), len(finished) - len(chosen))
+    searches = {run.run: read_found(study.folder.run(run.run).search) for run in chosen if run.trained_culture == PROMPTED}
+    return Evidence(study, tuple(chosen), _with_programs(rows), tuple(dict.fromkeys(reasons)), len(finished) - len(chosen), searches)
 
 
 def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:

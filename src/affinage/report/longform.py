@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
 
+from affinage.prompting import Found, chosen
 from affinage.report import reference
 from affinage.report.cells import Cell, Cells
 from affinage.report.evidence import Evidence
 from affinage.report.pooled import Line
+from affinage.report.prompting import searches
 from affinage.report.table import Section
 from affinage.report.verdict import Verdict
 from affinage.stats import RUN, Estimate
@@ -26,6 +29,8 @@ def frames(evidence: Evidence, cells: Cells, found: Iterable[Verdict], sections:
     for section in sections:
         if section.lines:
             yield section.name, pl.DataFrame([_line(line) for line in section.lines])
+    if evidence.searches:
+        yield "searches", pl.DataFrame([row for label, split, found in searches(evidence) for row in _search(label, split, found)])
     if evidence.study.plan.sets:
         yield "control-sets", pl.DataFrame([_set(row) for row in evidence.study.plan.sets])
     yield "split-sizes", pl.DataFrame(list(evidence.study.plan.sizes))
@@ -63,6 +68,15 @@ def _pooled(verdict: Verdict) -> Iterator[dict[str, object]]:
         yield {"label": verdict.label, "quantity": row.name, "kind": "accuracy", **_estimate(row.estimate)}
     for claim in (*verdict.claims, *([verdict.program] if verdict.program else [])):
         yield {"label": verdict.label, "quantity": claim.key, "kind": "difference", **_estimate(claim.estimate)}
+
+
+def _search(label: str, split: str, found: Found) -> Iterator[dict[str, object]]:
+    """Every candidate of a baseline's search."""
+    best = chosen(found.tried)
+    for number, tried in enumerate(found.tried):
+        values = {name: value for name, value in asdict(tried).items() if name != "cultures"}
+        about = {"label": label, "split": split, "side": found.side, "questions": found.questions, "candidate": number + 1, "chosen": number == best}
+        yield {**about, **values, **{f"accuracy on {culture}": value for culture, value in tried.cultures.items()}}
 
 
 def _set(row: Mapping[str, Any]) -> dict[str, object]:

@@ -38,6 +38,9 @@ def terms(evidence: Evidence) -> Iterator[tuple[str, str]]:
     others = {row["control"]: row["source"] for row in plan.sets if row.get("source")}
     for control, source in others.items():
         yield from _stated(f"{control}: ", source)
+    quoted = {run.label: evidence.searches[run.run].terms for run in evidence.runs if run.run in evidence.searches}
+    for label, source in quoted.items():
+        yield from _stated(f"{label}: ", source)
 
 
 def _stated(before: str, source: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from affinage.report import controls, curve, orders, strata, swaps
+from affinage.report import controls, curve, orders, prompting, strata, swaps, wordings
 from affinage.report.cells import Cells
 from affinage.report.table import Section
 
 __all__ = ["sections"]
 
-_SECTIONS = (controls.section, strata.section, swaps.section, orders.section, curve.section)
+_SECTIONS = (prompting.section, controls.section, strata.section, wordings.section, swaps.section, orders.section, curve.section)
 """In the order of the report."""
 
 

@@ -11,9 +11,9 @@ import polars as pl
 from affinage.report.beside import beside_the_study
 from affinage.report.cells import Cells
 from affinage.report.table import AVERAGE, MISSING, Table, cell_text, counted, quantity, row_text, runs_text, spread_text
-from affinage.report.words import many, named, percent, points, shown, slug
+from affinage.report.words import many, named, nothing_trained, percent, points, shown, slug
 from affinage.stats import AVERAGES, Average, Reading
-from affinage.store import UNTOUCHED, UNTRAINED
+from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED
 
 __all__ = ["tables"]
 
@@ -45,6 +45,12 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
     evidence = cells.evidence
     rules, behind = [], cells.row(evidence.untouched, reading, average)
     lines = [row_text("Untouched model", behind)]
+    for label in evidence.prompted:
+        put = cells.row((label, PROMPTED), reading, average)
+        behind += put
+        lines.append(row_text(named(nothing_trained(label)), put))
+        changes = ("" if cell.gain is None else spread_text(cell.gain, points) for cell in put)
+        lines.append((f"  {label} − untouched, paired", *changes, runs_text(put)))
     beside = []
     for label in evidence.labels:
         rules.append(len(lines))
@@ -118,6 +124,7 @@ def _pairs(cells: Cells, reading: Reading, average: Average, *, label: str, numb
     """Table 4 and on: one method's adapters on every culture."""
     evidence = cells.evidence
     above = [("untouched model", cells.row(evidence.untouched, reading, average))]
+    above += [(nothing_trained(each), cells.row((each, PROMPTED), reading, average)) for each in evidence.prompted]
     if evidence.expected((label, UNTRAINED)):
         above.append(("untrained", cells.row((label, UNTRAINED), reading, average)))
     adapters = [(shown(culture), cells.row((label, culture), reading, average)) for culture in evidence.trained(label)]

@@ -22,9 +22,9 @@ from affinage.data.baselines import BASELINE_NAMES, BASELINE_TEXTS
 from affinage.report.evidence import LETTER_BIAS, Evidence
 from affinage.report.pooled import Line, line, pooled
 from affinage.report.table import LINE, Table, line_text
-from affinage.report.words import base, bounds, few, many, named, points
+from affinage.report.words import base, bounds, few, many, named, nothing_trained, points
 from affinage.stats import Estimate, paired
-from affinage.store import UNTOUCHED, UNTRAINED
+from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED
 
 __all__ = ["Claim", "Verdict", "demo_table", "verdicts"]
 
@@ -70,7 +70,7 @@ def demo_table(found: Iterable[Verdict]) -> Table:
         found: at least one method's verdict.
     """
     lines: dict[str, Line] = {row.name: row for verdict in found for row in verdict.rows}
-    first = [name for name in lines if name == _UNTOUCHED]
+    first = [name for name in lines if name == _UNTOUCHED or name == nothing_trained(lines[name].label)]
     last = [name for name, row in lines.items() if not row.label and name != _UNTOUCHED]
     order = [*first, *(name for name in lines if name not in {*first, *last}), *last]
     rows = tuple((name, *line_text(lines[name])) for name in order)
@@ -99,8 +99,10 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
     own, others = (adapters.filter(condition) for condition in (_OWN, ~_OWN))
     planned = sum(evidence.expected((label, culture)) for culture in trained)
     programs = [line("", name, evidence.of((name, UNTOUCHED)).filter(here), len(evidence.splits)) for name in evidence.programs]
+    prompted = [line(each, nothing_trained(each), evidence.of((each, PROMPTED)).filter(here), len(evidence.splits)) for each in evidence.prompted]
     rows = (
         line("", _UNTOUCHED, untouched, evidence.expected(evidence.untouched)),
+        *prompted,
         line(label, f"{label}, untrained", evidence.of((label, UNTRAINED)).filter(here), evidence.expected((label, UNTRAINED))),
         line(label, f"{label}, own culture", own, planned),
         line(label, f"{label}, other cultures", others, planned if len(trained) > 1 else 0),
