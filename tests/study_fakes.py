@@ -20,7 +20,7 @@ import polars as pl
 from affinage.config import MethodConfig, ModelConfig, StudyConfig, TrainingConfig, validated
 from affinage.records import BackboneShape, Encoded, ItemScore, Rendered, UserError
 from affinage.store import Checkout, RunFolder, append_log, cut_log, files, read_json, write_json
-from affinage.study import Engine, run
+from affinage.study import Engine, costs, run
 
 CULTURES = ("Spain", "Mexico", "Iran")
 CLEAN = Checkout("0" * 40, False)
@@ -111,14 +111,16 @@ class Fake:
         merged = TrainingConfig.model_validate({**training.model_dump(), **method.training})
         settings = Settings({"rank": 8, **method.settings})
         build = lambda backbone, key: Adapter([1000 * key[2]])  # noqa: E731
-        return SimpleNamespace(label=method.label or method.name, name=method.name, settings=settings, training=merged, build=build)
+        made = SimpleNamespace(label=method.label or method.name, name=method.name, settings=settings, training=merged, build=build)
+        made.alone, made.taught, made.settled = False, (), lambda cultures, culture: made
+        return made
 
     def load(self, config: ModelConfig) -> Any:
         self.loads += 1
         return SimpleNamespace(device="fake device", tokens=self.tokens, identity=self.identity)
 
     def train(
-        self, backbone: Any, members: list[Any], training: TrainingConfig, *, prompt: Any, checkpoint: Path, nodes_per_pack: int | None = None
+        self, backbone: Any, members: list[Any], training: TrainingConfig, *, prompt: Any, checkpoint: Path, **packs: Any
     ) -> None:
         """Counters in lockstep; one checkpoint for all of them."""
         start: dict[str, Any] = {"step": 0, "values": [member.adapter.value[0] for member in members], "out": []}
@@ -183,7 +185,12 @@ class Fake:
             "load": self.load,
             "member": self.member,
             "train": self.train,
-            "step_nodes": lambda encoded, loss, score: 100,
+            "total_steps": lambda training, questions: training.steps,
+            "adapter_of": lambda method, shape: costs.Adapter(),
+            "first_batches": lambda *_, members, **__: [[]] * members,
+            "training_step": lambda sides, *_, **__: costs.Step((costs.Counts(100 * len(sides), 4, 9, 9, 9, 1, 16),), 16 * len(sides)),
+            "testing_step": lambda *_, **__: costs.Step((costs.Counts(100, 4, 9, 9, 9, 1, 16),), 16),
+            "measure": lambda shape, model: costs.given_rates(1.0),
             "free_memory": lambda device: ("cpu", 1 << 30),
             "save": self.save,
             "restore": self.restore,
@@ -198,7 +205,7 @@ def contents(out: Path) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
-        if path.name.startswith("claim-") or not path.is_file():
+        if path.name.startswith("claim-") or path.name == "costs.jsonl" or not path.is_file():
             continue
         if path.name == "run.json":
             kept[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in {"provenance"}}

@@ -15,17 +15,18 @@ ROWS = (
     {"records"},
     {"seeds", "registry", "config"},
     {"data", "prompts", "pack", "store", "stats", "matching", "distributions", "calibration"},
-    {"scoring", "encode", "backbone", "controls", "submission"},
+    {"scoring", "encode", "backbone", "controls", "prompting", "submission"},
     {"methods"},
     {"train", "evaluate", "adapters", "generate"},
-    {"study", "free_answers"},
+    {"study", "free_answers", "doctor"},
     {"report", "audit", "bench"},
+    {"tune"},
     {"cli"},
 )
 INSIDE_ONE_ROW = {("config", "registry"), ("backbone", "encode")}
 """Allowed pairs of one row: an unknown key is answered by the registry's suggestions; a backbone carries its tokenizer."""
 WITHOUT_TORCH = {
-    *("records", "seeds", "registry", "config", "data", "prompts", "pack", "store", "stats", "report", "controls", "audit"),
+    *("records", "seeds", "registry", "config", "data", "prompts", "pack", "store", "stats", "report", "controls", "prompting", "audit"),
     *("submission", "matching", "distributions", "calibration"),
 }
 
@@ -72,6 +73,6 @@ def test_only_the_backbone_imports_the_models_of_transformers() -> None:
 
 
 def test_data_statistics_and_report_run_without_torch() -> None:
-    parts = ", ".join(f"affinage.{part}" for part in ("data", "store", "stats", "report", "audit", "controls"))
+    parts = ", ".join(f"affinage.{part}" for part in ("data", "store", "stats", "report", "audit", "controls", "prompting"))
     code = f"import sys, {parts}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from affinage.methods import Adapter, registry
 from affinage.pack import Branch, pack
 from affinage.records import Encoded, Score, UserError
 from affinage.store import RunFolder, read_log
-from affinage.train import Batch, StepRecord, batches, cohort_losses, rate_at, template_weights, total_steps, train
+from affinage.train import Batch, StepRecord, batches, checkpoint, cohort_losses, rate_at, template_weights, total_steps, train
 from tiny import LETTERS, PMI, TEXT, encode, questions, write_model
 
 PER_TOKEN = PromptConfig(style="text", score="per-token")
@@ -178,15 +179,13 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(backbone: Backbone, tmp_pat
     with pytest.raises(StoppedError):
         run(backbone, encoded, folder, plan(), LETTERS, stop=3)
     before = (folder / "checkpoint.safetensors").read_bytes()
-    real: Callable[..., int] = os.write
 
-    def full(descriptor: int, content: bytes | memoryview) -> int:
-        if len(content) > 4096:  # a log line still fits
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(descriptor, content)
+    def full(tensors: object, place: Path, header: object) -> None:
+        place.write_bytes(b"a part")
+        raise SafetensorError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error {errno.ENOSPC})")  # as the library says it
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(checkpoint, "save_file", full)
         with pytest.raises(UserError, match=r"checkpoint\.safetensors: found a full disk .* run the same command again: it continues"):
             run(backbone, encoded, folder, plan(), LETTERS)
     assert (folder / "checkpoint.safetensors").read_bytes() == before

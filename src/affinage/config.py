@@ -19,9 +19,11 @@ __all__ = [
     "MethodConfig",
     "ModelConfig",
     "PromptConfig",
+    "PromptingConfig",
     "SplitConfig",
     "StudyConfig",
     "TrainingConfig",
+    "TunedConfig",
     "load_study",
     "validated",
 ]
@@ -47,13 +49,24 @@ class ModelConfig(_Section):
     threads: int | None = Field(None, ge=1)
     """CPU threads; part of the plan, since sums are rounded in their order. Default: every core of the process."""
     cohort: int | None = Field(None, ge=1)
-    """Adapters that are trained in lockstep in one process, at most. Default: as many as fit, settled when a study begins."""
+    """Adapters that are trained in lockstep in one process, at most. Default: what takes fewest seconds
+    per question of what fits into memory, settled when a study begins."""
     nodes_per_pack: int | None = Field(None, ge=1)
-    """Node budget of a training pack; a larger step is cut. Default: what the free memory holds, settled when a study begins."""
+    """Node budget of a training pack; a larger step is cut. Default: settled with `cohort`."""
     template_arguments: dict[str, str | int | bool] = Field(default_factory=dict)
     """Arguments of the chat template, e.g. `enable_thinking: false` or a fixed `date_string`."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    attention: Literal["auto", "strips", "buckets", "flex", "sdpa"] = "auto"
+    """How attention over the token tree is computed: `strips`, small dense products; `buckets`, the same with sizes rounded up to few; `flex`,
+    PyTorch's block-sparse FlexAttention (training needs CUDA); `sdpa`, PyTorch's fused attention per strip; `auto` is `strips`."""
+    compile: bool | Literal["reduce-overhead"] = False
+    """Compile the decoder layers (torch.compile) when they first run; not with gated or routed methods, nor with cohorts of updated modules."""
+    quantisation: Literal["none", "8bit", "4bit"] = "none"
+    """Keep the frozen linear modules in 8 or 4 bits (bitsandbytes, `pip install affinage[quantise]`); the answers are another model's."""
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential", "tensor-parallel"] | dict[str, int | str] | None = None
+    """Spread the layers over several GPUs, as transformers' `device_map` does (needs accelerate); `tensor-parallel` is refused. Default: all on
+    `device`."""
 
 
 class DataConfig(_Section):
@@ -95,6 +108,10 @@ class PromptConfig(_Section):
     """What the model does not get to see: the question (its culture is still named), or the options' texts (style `letters` only)."""
     system: str | None = None
     """System message; `{culture}` is replaced by the question's culture. Default: none is sent."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Pairs of a culture and how `{culture}` reads for it: `[[Spain, Spanish society]]`. Default: its name in text."""
+    facts: str = "What is known about {culture}:"
+    """The line above the facts, where a question comes with some; `{culture}` as in `system`."""
     chat: bool = True
     """Use the model's chat template; false puts the question as plain text (base models)."""
 
@@ -162,25 +179,55 @@ class EvaluationConfig(_Section):
     questions: Literal["all", "swap-pairs"] = "all"
     """Which test questions: all, or those whose very options are also asked about another studied culture with another right one."""
 
+    instructions: tuple[str, ...] = ()
+    """Further instructions (as `prompt.instruction`) under which the untouched model and every adapter are tested on the own culture: wordings
+    that the adapter was not trained on."""
     nodes_per_pack: int = Field(4096, ge=1)
     """Node budget of one evaluation pack; packs depend on (questions, prompt, budget) alone."""
     rows_per_template: int | None = Field(None, ge=1)
     """At most so many test questions per (culture, template), drawn by a hash of the question's id. Default: all."""
 
 
+class TunedConfig(_Section):
+    """What a search on one split chose for a method."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The method's own values."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Values of `training`."""
+    seen: tuple[str, ...]
+    """Templates that the search was trained or chosen on; the values are never tested on them."""
+    origin: str
+    """The preset's file, for messages."""
+
+    @field_validator("training")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        TrainingConfig.model_validate(value)
+        return value
+
+
 class MethodConfig(_Section):
     """One method of a study with its settings."""
 
     name: str
-    """A method: `none`, `prompt-tuning`, `p-tuning`, `prefix-tuning`, `p-tuning-v2`, `prefix-tuning-plus`, `adaptive-prefix`, `lora`."""
+    """A method: `none`, `prompt-tuning`, `p-tuning`, `prefix-tuning`, `p-tuning-v2`, `prefix-tuning-plus`, `adaptive-prefix`,
+    `contrastive-prefix`, `lora`, `lora-mixture`, `lora-hyper`, `full`."""
     label: str | None = None
     """Name of the method's folder and rows; needed when a method stands in a study twice. Default: the name."""
     preset: str = "default"
-    """`default`, or `paper` for the reference study's settings; a method names its own."""
+    """`default`, or `paper` for the reference study's settings; a method names its own. Or a YAML file as `affinage tune` writes it: its values
+    stand above the study's `training` and below what is written here."""
+    start: str = Field("fresh", pattern=r"^(fresh|similar|all-cultures|culture:.+|tailor:[^+]+\+[^+]+)$")
+    """Where its adapters begin: `fresh`; `culture:NAME`, that culture's adapter; `similar`, the other culture's adapter that is most like the own;
+    `all-cultures`, the adapter of that control; `tailor:A+B`, the prompts of two cultures one after the other. Such adapters are those of another
+    method of the study with the same name and settings that begins afresh, on the same split from the same start."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own values over the preset's (`affinage params --help`)."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Values of `training` for this method alone, over the preset's and the study's."""
+    tuned: dict[str, TunedConfig] | None = None
+    """Per split the values of the file that `preset` names; filled in when a study begins."""
 
     @field_validator("training")
     @classmethod
@@ -201,6 +248,17 @@ class ControlConfig(_Section):
     """The control's own values."""
 
 
+class PromptingConfig(_Section):
+    """One baseline without training: the untouched model, its questions put better."""
+
+    name: str
+    """A baseline: `culture-prompt`, `anthropological`, `few-shot`, `retrieval`."""
+    label: str | None = None
+    """Name of its folder and rows; needed when a baseline stands in a study twice. Default: the name."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The baseline's own values: wordings, number of candidates, where they are chosen."""
+
+
 class StudyConfig(_Section):
     """A plan of runs: every method on every culture, for every split and start, tested on every culture."""
 
@@ -214,6 +272,8 @@ class StudyConfig(_Section):
     """The untouched model (`none`) and each method's untrained start are always run beside them."""
     controls: tuple[ControlConfig, ...] = ()
     """Controls beside the methods (`affinage study controls` lists them)."""
+    prompting: tuple[PromptingConfig, ...] = ()
+    """Baselines without training beside the methods (`affinage study baselines` lists them)."""
     starts: int = Field(2, ge=1)
     """Starts per split; start k is the same tensor for every culture."""
     seed: int = 0

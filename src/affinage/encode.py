@@ -19,9 +19,10 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, final
 
 import jinja2
@@ -29,7 +30,7 @@ import jinja2.meta
 
 from affinage.config import PromptConfig
 from affinage.prompts import LETTERS, orders, render
-from affinage.records import MCQ, Encoded, Orders, Rendered, UserError
+from affinage.records import MCQ, NO_AID, Aid, Encoded, Orders, Rendered, UserError
 from affinage.registry import suggest
 
 __all__ = ["FIXED_DATE", "Refusal", "Tokens"]
@@ -115,6 +116,10 @@ class Tokens:
         self._control = _any_of(special)
         self._cutting = _any_of(self._independent(special))
 
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer's files, chat template included, as transformers reads them."""
+        self._tokenizer.save_pretrained(folder)
+
     def conversation(self, messages: list[dict[str, str]]) -> str:
         """The whole conversation through the chat template, without a generation prompt.
 
@@ -181,7 +186,15 @@ class Tokens:
         """
         return self._encode_each((rendered,), letters)[0]
 
-    def encode_all(self, questions: Sequence[MCQ], config: PromptConfig, *, seed: int, asked: Orders = "one") -> tuple[list[Encoded], list[Refusal]]:
+    def encode_all(
+        self,
+        questions: Sequence[MCQ],
+        config: PromptConfig,
+        *,
+        seed: int,
+        asked: Orders = "one",
+        aid: Callable[[MCQ], Aid] = lambda mcq: NO_AID,
+    ) -> tuple[list[Encoded], list[Refusal]]:
         """Questions as token ids, in their order, and those that cannot be put to this model.
 
         Args:
@@ -190,6 +203,7 @@ class Tokens:
             seed: the study's seed.
             asked: in which orders of its listed options each question is put; the orders of a question stand side by side. A question that
                 is refused in one order is refused.
+            aid: question -> the examples and facts that it comes with.
 
         Raises:
             UserError: a faulty prompt or template, letters that are no single tokens of this tokenizer, or orders of options that
@@ -201,7 +215,12 @@ class Tokens:
         if letters and questions:
             self._check_letters(max(len(question.options) for question in questions), config)
         put = [orders(len(question.options), asked) for question in questions]
-        rendered = [render(question, config, self, seed=seed, order=order) for question, own in zip(questions, put, strict=True) for order in own]
+        rendered = [
+            render(question, config, self, seed=seed, order=order, aid=given)
+            for question, own in zip(questions, put, strict=True)
+            for given in (aid(question),)
+            for order in own
+        ]
         outcomes = iter(self._encode_each(rendered, letters))
         encoded: list[Encoded] = []
         refused: list[Refusal] = []
@@ -276,7 +295,7 @@ class Tokens:
 
     def _judged(self, rendered: Rendered, outcome: Encoded | str, empty: Encoded | str | None, letters: bool) -> Encoded | Refusal:
         """The outcome, unless its ids cannot be scored."""
-        texts = (rendered.mcq.question, *rendered.mcq.options)
+        texts = (rendered.mcq.question, *rendered.mcq.options, *rendered.aid.texts())
         control = next((found.group() for found in map(self._control.search, texts) if found), None)
         if control is not None:
             return Refusal(rendered.mcq, f"its text holds the control token {control!r}")

@@ -14,18 +14,26 @@ is the context, what stands after it, up to and including the first stop token, 
 With the benchmark's JSON instruction the turn is the benchmark's own, character for character, and the answer is still the bare letter: the
 benchmark reads a letter out of the JSON, and the letter is what can be scored in the same place for every model. That a model then wants to
 begin with `{` is the cost of that wording, and is measured.
+
+A question may come with an aid. Answered examples are earlier turns, put as the question is; facts stand above the question:
+
+    What is known about Spain:
+    - Breakfast is bread with tomato.
+
+    What do people in Spain eat for breakfast? Answer with ...
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Protocol
 
 from affinage import seeds
 from affinage.config import PromptConfig
-from affinage.records import MAXIMUM_OPTIONS, MCQ, Orders, Rendered, UserError, name_in_text
+from affinage.records import MAXIMUM_OPTIONS, MCQ, NO_AID, Aid, Orders, Rendered, UserError, name_in_text
 
 __all__ = ["JSON_INSTRUCTION", "LETTERS", "Chat", "orders", "render"]
 
@@ -50,6 +58,9 @@ _PERMUTED = 4
 
 _SENTINEL = "AssistantTextGoesHere"
 """Letters alone, so that no template trims or escapes it."""
+
+_BETWEEN = "\n\n"
+"""What ends an example in plain text."""
 
 _PLAIN = "Set `prompt.chat: false` for plain text, or give the tokenizer another chat template."
 
@@ -89,7 +100,7 @@ def orders(count: int, which: Orders) -> list[tuple[int, ...]] | list[None]:
     return list(itertools.permutations(range(count)))
 
 
-def render(mcq: MCQ, config: PromptConfig, chat: Chat, *, seed: int, order: tuple[int, ...] | None = None) -> Rendered:
+def render(mcq: MCQ, config: PromptConfig, chat: Chat, *, seed: int, order: tuple[int, ...] | None = None, aid: Aid = NO_AID) -> Rendered:
     """A question as text.
 
     Options that are shown stand in the source's order, or in an order drawn from (`seed`, the question's id) alone. `answers[i]` belongs to
@@ -105,11 +116,38 @@ def render(mcq: MCQ, config: PromptConfig, chat: Chat, *, seed: int, order: tupl
         chat: the model's side.
         seed: the study's seed.
         order: `order[place]` = source index of the option shown at that place. Default: as `config.options` says.
+        aid: what the question comes with. An empty question (`pmi`) comes with the examples, but not with the facts: they are about it.
 
     Raises:
-        UserError: an instruction or something hidden that does not fit the style, more options than letters, or a chat template that
-            hides, repeats or never ends the assistant's text.
+        UserError: an instruction or something hidden that does not fit the style, more options than letters, an example of the question's own
+            template, or a chat template that hides, repeats or never ends the assistant's text.
     """
+    own = [shot.mcq_id for shot in aid.shots if shot.template_id == mcq.template_id]
+    if own:
+        todo = "Take examples from the training side of the split."
+        raise UserError(f"question {mcq.mcq_id}", f"an example of its own template {mcq.template_id}: {own[0]}", "examples of others", todo)
+    asked = _asked(mcq, config, seed, order)
+    before = [message for shot in aid.shots for message in _example(_asked(shot, config, seed, None), config)]
+    context, ending = _cut(mcq.culture, [*before, _user(_turn(asked.question, asked, config, mcq.culture, aid.facts))], config, chat)
+    empty = _cut(mcq.culture, [*before, _user(_turn("", asked, config, mcq.culture))], config, chat)[0] if config.score == "pmi" else None
+    return Rendered(mcq, context, asked.answers, ending, asked.order, empty, aid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question's texts before they are put together."""
+
+    mcq: MCQ
+    question: str
+    shown: list[str]
+    """The listed options, each with its letter; empty where none are listed."""
+    answers: tuple[str, ...]
+    """Per option in the source's order."""
+    order: tuple[int, ...]
+
+
+def _asked(mcq: MCQ, config: PromptConfig, seed: int, order: tuple[int, ...] | None) -> _Asked:
+    """A question's texts; the order of its options is drawn where it is not given."""
     listed = config.style != "text"
     count = len(mcq.options)
     if listed and count > len(LETTERS):
@@ -128,18 +166,34 @@ def render(mcq: MCQ, config: PromptConfig, chat: Chat, *, seed: int, order: tupl
     texts = [_HIDDEN_OPTION if config.hide == "options" else mcq.options[source] for source in order]
     shown = [f"{LETTERS[place]}. {text}" for place, text in enumerate(texts)] if listed else []
     question = f"Here stands a question about {name_in_text(mcq.culture)}." if config.hide == "question" else mcq.question
-    context, ending = _cut(mcq.culture, _turn(question, shown, config), config, chat)
-    empty = _cut(mcq.culture, _turn("", shown, config), config, chat)[0] if config.score == "pmi" else None
-    return Rendered(mcq, context, answers, ending, order, empty)
+    return _Asked(mcq, question, shown, answers, order)
 
 
-def _turn(question: str, shown: Sequence[str], config: PromptConfig) -> str:
-    """The user's turn: question and instruction, the options, a blank line and the closing line."""
+def _turn(question: str, asked: _Asked, config: PromptConfig, culture: str, facts: Sequence[str] = ()) -> str:
+    """The user's turn: facts where there are some, question and instruction, the options, a blank line and the closing line."""
     head = " ".join(part for part in (question.strip(), _instruction(config)) if part)
     # The benchmark has a blank line there, the study as it is described has none.
     between = "\n\n" if config.instruction == "json" else "\n"
-    body = between.join(part for part in (head, "\n".join(shown)) if part)
+    body = between.join(part for part in (head, "\n".join(asked.shown)) if part)
+    if facts:
+        known = "\n".join((_filled(config.facts, culture, config), *(f"- {fact}" for fact in facts)))
+        body = f"{known}\n\n{body}"
     return f"{body}\n\n{config.closing}" if config.closing else body
+
+
+def _example(asked: _Asked, config: PromptConfig) -> tuple[dict[str, str], dict[str, str]]:
+    """A question and its right answer as two turns."""
+    turn = _turn(asked.question, asked, config, asked.mcq.culture)
+    return _user(turn), {"role": "assistant", "content": asked.answers[asked.mcq.answer]}
+
+
+def _user(turn: str) -> dict[str, str]:
+    return {"role": "user", "content": turn}
+
+
+def _filled(text: str, culture: str, config: PromptConfig) -> str:
+    """A text of the study's with the culture named in it."""
+    return text.replace("{culture}", dict(config.names).get(culture, name_in_text(culture)))
 
 
 def _instruction(config: PromptConfig) -> str:
@@ -153,14 +207,15 @@ def _instruction(config: PromptConfig) -> str:
     return config.instruction.strip()
 
 
-def _cut(culture: str, turn: str, config: PromptConfig, chat: Chat) -> tuple[str, str]:
-    """(context, ending) of a conversation whose user says `turn`."""
-    system = config.system.replace("{culture}", name_in_text(culture)) if config.system is not None else None
+def _cut(culture: str, turns: Sequence[dict[str, str]], config: PromptConfig, chat: Chat) -> tuple[str, str]:
+    """(context, ending) of a conversation in which the model is to speak after `turns`."""
+    system = _filled(config.system, culture, config) if config.system is not None else None
     if not config.chat:
         beginning = f"{system}\n\n" if system else ""
-        return f"{chat.start}{beginning}{turn} ", _stops(chat)[0]
+        said = "".join(f"{turn['content']}{' ' if turn['role'] == 'user' else _BETWEEN}" for turn in turns)
+        return f"{chat.start}{beginning}{said}", _stops(chat)[0]
     messages = [{"role": "system", "content": system}] if system is not None else []
-    messages.append({"role": "user", "content": turn})
+    messages += turns
     sentinel = _SENTINEL
     while any(sentinel in message["content"] for message in messages):
         sentinel += "Now"

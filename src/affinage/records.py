@@ -6,13 +6,15 @@ K key/value heads, D head width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
     "BASELINES",
     "MCQ",
+    "NO_AID",
+    "Aid",
     "BackboneShape",
     "Encoded",
     "Fact",
@@ -182,6 +184,25 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Aid:
+    """What a question comes with beside the study's own words: answered examples before it, facts above it."""
+
+    shots: tuple[MCQ, ...] = ()
+    """Questions with their right answers, as earlier turns of the conversation; none of the question's own template."""
+    facts: tuple[str, ...] = ()
+    """One sentence each, above the question."""
+
+    def texts(self) -> Iterator[str]:
+        """Every text that comes from outside."""
+        for shot in self.shots:
+            yield from (shot.question, *shot.options)
+        yield from self.facts
+
+
+NO_AID = Aid()
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A question as text: one context, one continuation per option, cut from one rendering of the conversation."""
 
@@ -196,6 +217,8 @@ class Rendered:
     """`order[place]` = source index of the option that is shown at that place (A is place 0)."""
     empty_context: str | None = None
     """The context with an empty question, for `pmi`; None when the score does not need it."""
+    aid: Aid = NO_AID
+    """What the question came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +284,8 @@ class BackboneShape:
     """V, rows of the input embedding."""
     linears: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
     """Plain linear modules inside the decoder layers: (dotted name, inputs, outputs)."""
+    weights: tuple[tuple[str, tuple[int, ...]], ...] = field(default=(), repr=False)
+    """Every weight of the model: (dotted name, size); a tied one stands there once, under its first name."""
     parameters: int = 0
     """Frozen parameters, each tied tensor counted once."""
     uniform_heads: bool = True

@@ -69,7 +69,7 @@ def ask(
     config = composed(study, {**of_card, **without_none(model__id=model, model__dtype=dtype)}).model
     fetch(config.id)
     backbone = load_backbone(config)
-    adapters: list[Adapter | None] = [load(folder, backbone) for folder in folders]
+    adapters: list[Adapter | None] = [load(folder, backbone, seen_may_be_unknown=True) for folder in folders]
     titles = [f"{card.method}, {card.culture or 'untrained'}" for card in cards]
     if beside is None:
         adapters, titles, cards = [None, *adapters], ["untouched", *titles], [*cards, *cards]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +11,13 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from affinage.cli.say import counted, say
+from affinage.cli.say import complain, counted, say
 from affinage.config import DataConfig, MethodConfig, ModelConfig, StudyConfig, load_study, validated
 from affinage.records import UserError
 
 __all__ = [
     "CultureFlag", "DataFlag", "LimitFlag", "MethodFlag", "ModelFlag", "PathFlag", "PresetFlag", "SetFlag", "SourceFlag", "StudyFlag",
-    "announce", "assignments", "composed", "help_of", "setting_names", "without_none",
+    "announce", "announce_compilations", "announce_model", "assignments", "composed", "help_of", "setting_names", "without_none",
 ]  # fmt: skip
 
 
@@ -117,16 +118,33 @@ def announce(config: StudyConfig, source: str | None, overrides: Mapping[str, An
     if overrides:
         say(f"Set by flags: {', '.join(f'{name} = {value}' for name, value in overrides.items())}.")
     say("What is not set has its default, or its method's preset.")
-    say(f"Model {config.model.id} in {config.model.dtype} on {_device(config)}.")
+    announce_model(config.model)
 
 
-def _device(config: StudyConfig) -> str:
-    """Device and threads in words."""
+def announce_model(model: ModelConfig) -> None:
+    """Says on what and how a model computes, in one line, and warns where the machine has no core to spare."""
     import torch  # noqa: PLC0415  (takes seconds, and only a command that computes asks)
 
     from affinage.store import cores  # noqa: PLC0415
 
-    device = config.model.device
+    device = model.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"{device} with {counted(config.model.threads or cores(), 'thread')}"
+    form = model.dtype if model.quantisation == "none" else f"{model.dtype} over {model.quantisation} weights"
+    spread = "" if model.device_map is None else ", spread by model.device_map"
+    kernel = "strips" if model.attention == "auto" else model.attention
+    policy = os.environ.get("OMP_WAIT_POLICY", "not set")
+    how = f"Attention by {kernel}{', layers compiled' if model.compile else ''}; OMP_WAIT_POLICY {policy}."
+    say(f"Model {model.id} in {form} on {device}{spread} with {counted(model.threads or cores(), 'thread')}. {how}")
+    if hasattr(os, "getloadavg") and (busy := os.getloadavg()[0]) > (there := os.cpu_count() or 1):
+        complain(f"This machine is busy already: {busy:.1f} processes on average over the last minute for {counted(there, 'core')}.")
+
+
+def announce_compilations(model: ModelConfig) -> None:
+    """Says how many graphs this process has compiled, where a value of `model` has something compiled."""
+    if not (model.compile or model.attention == "flex"):
+        return
+    from affinage.backbone import compilations  # noqa: PLC0415  (torch; see above)
+
+    made = ", ".join(f"{counted(number, 'graph')} of {what}" for what, number in compilations().items())
+    say(f"Compiled: {made or 'nothing'}.")

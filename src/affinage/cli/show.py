@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, final
 
@@ -14,15 +14,18 @@ import typer
 from affinage.cli.fetch import fetch
 from affinage.cli.flags import ModelFlag, PathFlag, SetFlag, SourceFlag, StudyFlag, assignments, composed, without_none
 from affinage.cli.say import examples, say
-from affinage.records import UserError
+from affinage.records import NO_AID, UserError
+from affinage.registry import suggest
 
 if TYPE_CHECKING:
-    from affinage.config import StudyConfig
+    from affinage.config import PromptConfig, StudyConfig
     from affinage.data import Dataset
     from affinage.encode import Tokens
-    from affinage.records import MCQ, Encoded, Rendered
+    from affinage.records import MCQ, Aid, Encoded, Rendered
 
 __all__ = ["add_to"]
+
+_BASELINE = "Show the question as the first candidate of this baseline without training puts it (`prompting` of the study)."
 
 _NEIGHBOURS = 3
 """Questions of the same template and culture that share the pack that is shown."""
@@ -38,6 +41,7 @@ def add_to(group: typer.Typer) -> None:
             "affinage data show food-01-Spain-1 --model smollm2",
             "affinage data show food-01-Spain-1 --set prompt.style=text      as plain text, without a model",
             "affinage data show ID --study my-study.yaml                     as the study puts it",
+            "affinage data show ID --study my-study.yaml --baseline few-shot as a baseline without training puts it",
         )
     )(show)
 
@@ -62,6 +66,7 @@ def show(
     path: PathFlag = None,
     model: ModelFlag = None,
     study: StudyFlag = None,
+    baseline: Annotated[str | None, typer.Option("--baseline", metavar="LABEL", help=_BASELINE)] = None,
     setting: SetFlag = None,
 ) -> None:
     """Print a question at each station: the source's row, its sides, the text, the tokens, its place in a pack.
@@ -78,17 +83,18 @@ def show(
     for field in fields(mcq):
         say(f"  {field.name}: {getattr(mcq, field.name)}")
     _sides(dataset, mcq, config)
+    prompt, aid = (config.prompt, lambda mcq: NO_AID) if baseline is None else _put(dataset, mcq, config, baseline)
     if model is None and study is None:
         say("TEXT (plain; with --model as the model's chat template has it)")
-        _text(render(mcq, config.prompt.model_copy(update={"chat": False}), _Plain(), seed=config.seed))
+        _text(render(mcq, prompt.model_copy(update={"chat": False}), _Plain(), seed=config.seed, aid=aid(mcq)))
         return
     from affinage.backbone import tokens as tokens_of
 
     fetch(config.model.id)
     tokens = tokens_of(config.model)
-    encoded, refused = tokens.encode_all([mcq, *neighbours], config.prompt, seed=config.seed)
+    encoded, refused = tokens.encode_all([mcq, *neighbours], prompt, seed=config.seed, aid=aid)
     say(f"TEXT (chat template of {config.model.id})")
-    _text(render(mcq, config.prompt, tokens, seed=config.seed))
+    _text(render(mcq, prompt, tokens, seed=config.seed, aid=aid(mcq)))
     refusal = next((each for each in refused if each.mcq == mcq), None)
     if refusal is not None:
         say(f"TOKENS\n  refused: {refusal.reason}")
@@ -110,6 +116,24 @@ def _found(dataset: Dataset, mcq_id: str) -> tuple[MCQ, list[MCQ]]:
     mcq = dataset.questions(row)[0]
     same = (pl.col("template_id") == mcq.template_id) & (pl.col("culture") == mcq.culture) & (pl.col("mcq_id") != mcq_id)
     return mcq, dataset.questions(dataset.frame.filter(same).head(_NEIGHBOURS))
+
+
+def _put(dataset: Dataset, mcq: MCQ, config: StudyConfig, label: str) -> tuple[PromptConfig, Callable[[MCQ], Aid]]:
+    """How a baseline's first candidate puts questions, on the first split that tests the question, and what they come with."""
+    from functools import partial
+
+    from affinage import data
+    from affinage.study.prompted import make_prompted, settled
+
+    config = settled(config)
+    if label not in {each.label for each in config.prompting}:
+        labels = [each.label or each.name for each in config.prompting]
+        raise UserError("--baseline", repr(label), "a baseline without training of the study (`prompting`)", suggest(label, labels))
+    splits = data.make_splits(dataset, config.splits)
+    tested = tuple(split for split in splits if mcq.template_id in split.test_templates)
+    made = make_prompted(config, dataset=dataset, splits=(tested or splits)[:1], cultures=tuple(config.data.cultures or dataset.cultures))
+    found = next(each for each in made if each.label == label)
+    return found.candidates[0].prompt, partial(found.material.aid, found.candidates[0])
 
 
 def _sides(dataset: Dataset, mcq: MCQ, config: StudyConfig) -> None:

@@ -22,6 +22,7 @@ from affinage.cli.flags import (
     SourceFlag,
     StudyFlag,
     announce,
+    announce_compilations,
     assignments,
     composed,
     without_none,
@@ -104,6 +105,7 @@ def train(
         except KeyboardInterrupt:
             complain("Stopped; what is done is kept. The same command continues.")
             raise typer.Exit(130) from None
+        announce_compilations(made.config.model)
         if reason:
             raise typer.Exit(1)
     accuracies(read_scores(RunFolder(out).scores(culture)), made.dataset, made.config)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from affinage.cli.estimated import MemoryFlag, RateFlag, compared, machine_of, said, said_gain
 from affinage.cli.fetch import fetch
-from affinage.cli.flags import DataFlag, LimitFlag, ModelFlag, SetFlag, announce, assignments, composed, without_none
+from affinage.cli.flags import DataFlag, LimitFlag, ModelFlag, SetFlag, announce, announce_compilations, assignments, composed, without_none
 from affinage.cli.say import complain, counted, duration, examples, say, table
 from affinage.cli.terms import show_terms
 from affinage.config import StudyConfig
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from affinage.study import Plan, Progress
 
 __all__ = ["add_to", "execute", "located"]
@@ -91,24 +94,34 @@ def execute(config: StudyConfig, out: Path, source: str, overrides: Mapping[str,
     import time
 
     from affinage.cli.watch import Tally, watching
+    from affinage.study import Estimate
     from affinage.study import run as run_study
 
     show_terms(config.data.source)
     fetch(config.model.id)
     announce(config, source, overrides)
-    tally, began = Tally(), time.monotonic()
+    tally, began, estimates = Tally(), time.monotonic(), list[Estimate]()
+
+    def on_estimate(found: Estimate) -> None:
+        estimates.append(found)
+        say(said(found))
+        say(said_gain(found.groups))
+
     try:
         with watching(tally) as watch:
-            outcome = run_study(config, out, watch=watch)
+            outcome = run_study(config, out, watch=watch, on_estimate=on_estimate)
     except KeyboardInterrupt:
         complain(f"Stopped after {counted(tally.made, 'run')}; nothing that is done is lost. Continue with: {_continue(out)}")
         raise typer.Exit(130) from None
+    announce_compilations(config.model)
     if not outcome.complete:
         left = outcome.runs - outcome.finished
         complain(f"{left} of {counted(outcome.runs, 'run')} failed, each with its reason above. After mending, continue with: {_continue(out)}")
         raise typer.Exit(1)
     if tally.made:
-        say(f"All {counted(outcome.runs, 'run')} are finished in {out}; {tally.made} of them now, in {duration(time.monotonic() - began)}.")
+        seconds = time.monotonic() - began
+        beside = f" ({compared(estimates[0], seconds)})" if estimates else ""
+        say(f"All {counted(outcome.runs, 'run')} are finished in {out}; {tally.made} of them now, in {duration(seconds)}{beside}.")
     else:
         say(f"Nothing was missing: all {counted(outcome.runs, 'run')} are finished in {out}.")
 
@@ -122,6 +135,7 @@ def _continue(out: Path) -> str:
     epilog=examples(
         "affinage study plan demo            what a shipped preset would run",
         "affinage study plan runs/mine       how far a study is",
+        "affinage study plan paper --rate 395 --memory 139   what it would take on another machine, rates given by hand",
         "affinage study plan my-study.yaml --set splits.kind=folds --set splits.folds=2 --set splits.count=2",
     )
 )
@@ -133,8 +147,10 @@ def plan(
     data: DataFlag = None,
     setting: SetFlag = None,
     limit: LimitFlag = None,
+    rate: RateFlag = None,
+    memory: MemoryFlag = None,
 ) -> None:
-    """Print what a study would run and what is already done; weights are not loaded, nothing is written.
+    """Print what a study would run, what is already done, and how long the rest takes; weights are not loaded, nothing is written.
 
     \b
     A study file, every key optional:
@@ -148,8 +164,9 @@ def plan(
       starts: 1
     """  # noqa: D301  (the backspace keeps the lines of the help as they are)
     from affinage.store import StudyFolder
+    from affinage.study import engine, progress
     from affinage.study import plan as plan_study
-    from affinage.study import progress
+    from affinage.study.costs.estimate import estimate, known_machine
 
     place, out = located(source, out)
     overrides = {**assignments(setting), **without_none(model__id=model, data__path=data, limit=limit)}
@@ -157,7 +174,8 @@ def plan(
     config = composed(place, overrides)
     show_terms(config.data.source)
     fetch(config.model.id)
-    made = plan_study(config, out)
+    computes = engine()
+    made = plan_study(config, out, engine=computes, machine=machine_of(rate, memory))
     lines = progress(made, StudyFolder(out))
     _table(made, lines)
     for row in made.record.sets:
@@ -173,6 +191,12 @@ def plan(
         say(f"Trained in lockstep: up to {computing.cohort} adapters at a time, packs of at most {computing.nodes_per_pack:,} nodes.")
     finished = sum(line.status == "finished" for line in lines)
     say(f"{counted(len(lines), 'run')}, {finished} finished, {len(lines) - finished} to run{f' in {out}' if begun else ''}.")
+    if finished < len(lines):
+        far = {line.run.path: line.status for line in lines}
+        machine = machine_of(rate, memory) or known_machine(made, StudyFolder(out), computes)
+        found = estimate(made, lambda run: far[run.path], computes, machine)
+        say(said(found))
+        say(said_gain(found.groups))
     again = shlex.quote(str(out)) if begun else _again(source, out, overrides)
     say(f"Next: affinage {f'report {shlex.quote(str(out))}' if finished == len(lines) else f'study run {again}'}")
 
@@ -183,13 +207,26 @@ def list_controls() -> None:
     from affinage.controls import registered
 
     for name in registered:
-        control = registered.get(name)
-        say(f"{name}: {control.what}")
-        for setting, field in control.settings.model_fields.items():
-            default = field.get_default(call_default_factory=True)
-            told = "" if default is None else f" Default: {json.dumps(default)}."
-            say(f"  {setting}: {' '.join((field.description or '').split())}{told}")
-        say()
+        _say_settings(name, registered.get(name).what, registered.get(name).settings)
+
+
+@group.command(name="baselines", epilog=examples("affinage study baselines"))
+def list_baselines() -> None:
+    """List the baselines without training that a study can have (`prompting: [{name: few-shot}]`), each with its own values."""
+    from affinage.prompting import registered
+
+    for name in registered:
+        _say_settings(name, registered.get(name).what, registered.get(name).settings)
+
+
+def _say_settings(name: str, what: str, settings: type[BaseModel]) -> None:
+    """A registered thing with its own values."""
+    say(f"{name}: {what}")
+    for setting, field in settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        told = "" if default is None else f" Default: {json.dumps(default)}."
+        say(f"  {setting}: {' '.join((field.description or '').split())}{told}")
+    say()
 
 
 def _again(source: str, out: Path, overrides: Mapping[str, Any]) -> str:
@@ -211,7 +248,8 @@ def _table(made: Plan, lines: tuple[Progress, ...]) -> None:
     for key, starts in groups.items():
         first = starts[0]
         trained = first.run.trains and first.run.method is not None
-        steps = total_steps(first.run.method.training, first.questions[0]) if trained and first.run.method else 0
+        side = first.questions[0] // max(1, len(first.run.taught))  # a step of a joint training reads a batch of every culture
+        steps = total_steps(first.run.method.training, side) if trained and first.run.method else 0
         counts = (f"{first.questions[0]:,}", f"{steps:,}") if trained else ("", "")
         rows.append((*key, _status(starts), *counts, f"{first.questions[1]:,}"))
     table(("method", "trained on", "split", "runs", "training questions", "steps", "tested questions"), rows, words=4)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from affinage.cli.fetch import fetch
-from affinage.cli.flags import composed, without_none
+from affinage.cli.flags import announce_model, composed, without_none
 from affinage.cli.say import counted, say
 from affinage.records import MCQ, ShortQuestion, SurveyQuestion, UserError
 from affinage.registry import suggest
@@ -48,6 +48,8 @@ class Tested:
         from affinage.adapters import load as load_adapter
         from affinage.backbone import load as load_backbone
 
+        announce_model(self.config.model)
+
         fetch(self.config.model.id)
         backbone = load_backbone(self.config.model)
         return backbone, None if self.card is None else load_adapter(Path(self.name), backbone)
@@ -55,11 +57,12 @@ class Tested:
 
 def tested_adapter(adapter: str, *, study: str | None, skip_seen: bool | None, flags: Mapping[str, Any]) -> Tested:
     """The adapter's card and the configuration: flags over the card's model over the study's file; the prompt is the card's."""
-    from affinage.adapters import read_card
+    from affinage.adapters import read_card, refuse_unknown_seen
 
     card = None if adapter == "none" else read_card(Path(adapter))
     beneath: dict[str, Any] = {}
     if card is not None:
+        refuse_unknown_seen(Path(adapter), card)
         beneath = without_none(model__id=card.backbone.id, model__revision=card.backbone.revision or None)
     if study is not None and "data.source" in flags and composed(study, {}).data.source != flags["data.source"]:
         # The study's settings are those of its own source; another source would refuse them as unknown keys.

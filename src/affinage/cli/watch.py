@@ -26,6 +26,8 @@ def named(run: PlannedRun) -> str:
     """A run in words: `lora on Spain, fold-0-of-2, start 1`."""
     if run.trained_culture == UNTOUCHED:
         return f"untouched model, {run.split.name}"
+    if run.prompted is not None:
+        return f"{run.label}, nothing trained, {run.split.name}"
     if run.method is None and run.calibration is None:
         return f"untouched model put as {run.trained_culture} puts it, {run.split.name}"
     return f"{run.label} on {run.trained_culture}, {run.split.name}, start {run.start}"

@@ -8,6 +8,7 @@ from affinage.store.provenance import Checkout, Provenance, checkout, cores, pro
 from affinage.store.runs import RunState, Status, advance, fail, read_state, reopen
 from affinage.store.scores import SCORE_SCHEMA, read_scores, score_frame, write_scores, write_table
 from affinage.store.study import (
+    PROMPTED,
     QUESTION_SCHEMA,
     UNTOUCHED,
     UNTRAINED,
@@ -22,6 +23,7 @@ from affinage.store.study import (
 )
 
 __all__ = [
+    "PROMPTED",
     "QUESTION_SCHEMA",
     "SCORE_SCHEMA",
     "STALE_AFTER",

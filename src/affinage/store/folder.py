@@ -44,6 +44,11 @@ class RunFolder:
         """`calibration.json`: the few numbers that a control added to the untouched model's scores."""
         return self.path / "calibration.json"
 
+    @property
+    def search(self) -> Path:
+        """`search.json`: what each candidate of a baseline without training reached, and what it has seen."""
+        return self.path / "search.json"
+
     def scores(self, culture: str) -> Path:
         """`scores/<culture>.parquet`: one row per question and option order of that culture's test side."""
         return self.path / "scores" / f"{file_name(culture)}.parquet"
@@ -69,6 +74,16 @@ class StudyFolder:
     def questions(self) -> Path:
         """`plan/questions.parquet`: the test questions by id, with what the report needs beside their scores."""
         return self.path / "plan" / "questions.parquet"
+
+    @property
+    def changes(self) -> Path:
+        """`plan/changes.jsonl`: what of the plan changed while it ran, a line per change: packs that did not fit into memory and were cut."""
+        return self.path / "plan" / "changes.jsonl"
+
+    @property
+    def costs(self) -> Path:
+        """`plan/costs.jsonl`: what was measured of the machine and estimated from it, and what each command took beside it."""
+        return self.path / "plan" / "costs.jsonl"
 
     def cohort(self, members: Sequence[str]) -> Path:
         """`cohorts/<hash8>/checkpoint.safetensors`: the state of adapters that are trained in lockstep, in one file.

@@ -25,6 +25,8 @@ UNTOUCHED = ""
 """`trained_culture` of the untouched model."""
 UNTRAINED = "untrained"
 """`trained_culture` of a start after zero steps."""
+PROMPTED = "prompted"
+"""`trained_culture` of a baseline without training: its questions name the culture, or come with something about it."""
 
 QUESTION_SCHEMA: dict[str, pl.DataType] = {
     "split": pl.String(),

@@ -42,7 +42,7 @@ def make_controls(
         dataset: its source with the studied cultures.
         splits: its splits.
         cultures: its cultures, in its order.
-        labels: its methods.
+        labels: its methods that learn from one set of questions: what several cultures train together has no place in a control.
 
     Raises:
         UserError: unknown controls, settings or methods, all together; or what a control says of the study.
@@ -83,7 +83,7 @@ def _chosen(config: StudyConfig, labels: tuple[str, ...]) -> list[tuple[Control,
         except UserError as error:
             faults.append(error)
             continue
-        faults += _unknown_methods(wanted, number, labels)
+        faults += _unknown_methods(wanted, number, labels, tuple(method.label or method.name for method in config.methods if method.name != "none"))
         chosen.append((control, settings, frozenset(labels if wanted.methods is None else wanted.methods)))
     names = [control.name for control, _, _ in chosen]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -94,13 +94,14 @@ def _chosen(config: StudyConfig, labels: tuple[str, ...]) -> list[tuple[Control,
     return chosen
 
 
-def _unknown_methods(wanted: ControlConfig, number: int, labels: tuple[str, ...]) -> list[UserError]:
-    """Methods that the study has not."""
-    return [
-        UserError(f"controls.{number}.methods", repr(label), "the label of a method of the study", suggest(label, labels))
-        for label in wanted.methods or ()
-        if label not in labels
-    ]
+def _unknown_methods(wanted: ControlConfig, number: int, labels: tuple[str, ...], known: tuple[str, ...]) -> list[UserError]:
+    """Methods that the study has not, or that a control cannot train; `known` are all of the study."""
+    where, expected = f"controls.{number}.methods", "the label of a method of the study"
+    faults = [UserError(where, repr(label), expected, suggest(label, labels)) for label in wanted.methods or () if label not in known]
+    together = [label for label in wanted.methods or () if label in known and label not in labels]
+    todo = "Leave it out of the control."
+    faults += [UserError(where, f"{label!r}, which trains several cultures together", f"{expected} that learns one set", todo) for label in together]
+    return faults
 
 
 def _check(control: Control, made: TrainingSet, split: Split) -> None:

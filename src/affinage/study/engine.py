@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from affinage.config import MethodConfig, ModelConfig, TrainingConfig
-from affinage.records import BackboneShape, ItemScore
+from affinage.records import BackboneShape, Encoded, ItemScore
+from affinage.study import costs
 
 if TYPE_CHECKING:
     from affinage.adapters import AdapterCard
@@ -42,8 +43,18 @@ class Engine:
     """`affinage.adapters.AdapterCard`."""
     evaluate: Callable[..., list[ItemScore]]
     """`affinage.evaluate.evaluate`."""
-    step_nodes: Callable[..., int]
-    """`affinage.train.step_nodes`."""
+    total_steps: Callable[[TrainingConfig, int], int]
+    """`affinage.train.total_steps`."""
+    adapter_of: Callable[[ResolvedMethod, BackboneShape], costs.Adapter]
+    """`affinage.study.costs.sample.adapter_of`."""
+    first_batches: Callable[..., list[list[Encoded]]]
+    """`affinage.study.costs.sample.first_batches`."""
+    training_step: Callable[..., costs.Step]
+    """`affinage.study.costs.sample.training_step`."""
+    testing_step: Callable[..., costs.Step]
+    """`affinage.study.costs.sample.testing_step`."""
+    measure: Callable[[BackboneShape, ModelConfig], costs.Rates]
+    """`affinage.study.costs.measure.measure`."""
     free_memory: Callable[[str], tuple[str, int]]
     """`affinage.backbone.free_memory`."""
 
@@ -51,6 +62,7 @@ class Engine:
 def engine() -> Engine:
     """The functions of this package. Imports torch, hence is called when something is about to be computed."""
     from affinage import adapters, backbone, evaluate, methods, train  # noqa: PLC0415
+    from affinage.study.costs import measure, sample  # noqa: PLC0415
 
     return Engine(
         describe=backbone.describe,
@@ -63,6 +75,11 @@ def engine() -> Engine:
         restore=adapters.load,
         card=adapters.AdapterCard,
         evaluate=evaluate.evaluate,
-        step_nodes=train.step_nodes,
+        total_steps=train.total_steps,
+        adapter_of=sample.adapter_of,
+        first_batches=sample.first_batches,
+        training_step=sample.training_step,
+        testing_step=sample.testing_step,
+        measure=measure.measure,
         free_memory=backbone.free_memory,
     )

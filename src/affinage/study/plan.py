@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ from affinage import data, seeds
 from affinage.config import PromptConfig, StudyConfig
 from affinage.controls import ControlSettings, TrainingSet
 from affinage.data import Dataset
-from affinage.records import Split, UserError
+from affinage.records import BackboneShape, Split, UserError
 from affinage.store import (
+    PROMPTED,
     UNTOUCHED,
     UNTRAINED,
     Checkout,
@@ -25,12 +26,18 @@ from affinage.store import (
     run_path,
 )
 from affinage.study.controlled import Controlled, digests, make_controls, set_row, stated
+from affinage.study.costs import Machine
 from affinage.study.engine import Engine
 from affinage.study.engine import engine as real_engine
-from affinage.study.settle import check_views, filled, identify, in_lockstep, pinned, resolve_methods
+from affinage.study.presets import expanded, on_split, seen_by
+from affinage.study.prompted import Prompted, make_prompted, settled
+from affinage.study.settle import check_views, filled, identify, in_lockstep, pinned, resolve_methods, this_machine
 from affinage.study.sides import check_cultures, row_range, sizes, trained_frame
+from affinage.study.starts import begun, begun_labels
+from affinage.study.wordings import check_instructions, wording_tests
 
 if TYPE_CHECKING:
+    from affinage.encode import Tokens
     from affinage.methods import ResolvedMethod
 
 __all__ = ["Plan", "PlannedRun", "plan"]
@@ -59,10 +66,22 @@ class PlannedRun:
     """What a control's adapter is trained on; None where the culture's own questions are, or nothing is."""
     calibration: ControlSettings | None = None
     """Settings of a control that fits a few numbers to the untouched model's scores; None for every other run."""
+    chosen_on: frozenset[str] = frozenset()
+    """Templates that a search of its method's values has seen."""
+    prompted: Prompted | None = None
+    """A baseline without training; None for every other run."""
+    reworded: tuple[str, ...] = ()
+    """Names of the test sets under other instructions."""
+    begins: str = "fresh"
+    """`MethodConfig.start`."""
+    sources: tuple[tuple[str, str], ...] = ()
+    """(Name, path) of the runs whose adapters it begins from or chooses from; empty for a fresh start."""
 
     @property
     def name(self) -> str:
         """The method's registered name."""
+        if self.prompted is not None:
+            return self.prompted.baseline.name
         if self.calibration is not None:
             return self.label
         return "none" if self.method is None else self.method.name
@@ -73,17 +92,33 @@ class PlannedRun:
         return self.method is not None and self.trained_culture != UNTRAINED
 
     @property
+    def taught(self) -> tuple[str, ...]:
+        """Cultures that its method trains together in one run; empty where it learns from its own culture, or from a control's set."""
+        return self.method.taught if self.method is not None and self.trains else ()
+
+    @property
     def own_test(self) -> str | None:
         """Name of the control's own test set, where it has one."""
         return None if self.made is None or self.made.own_test is None else self.made.name
+
+    @property
+    def further_tests(self) -> tuple[str, ...]:
+        """Names of its test sets beside the studied cultures."""
+        return (*([] if self.own_test is None else [self.own_test]), *self.reworded)
 
     def order_seed(self, seed: int) -> int:
         """The seed of the training's batches: start k of every culture shuffles from the same stream."""
         return seeds.seed_of("training", seed, self.split.name, self.start)
 
     def key(self, seed: int) -> tuple[str | int, ...]:
-        """What the start depends on beside the method's shape: never on the culture, so run k of every culture starts from one tensor."""
-        return (self.name, self.split.name, self.start, seed)
+        """What the start depends on beside the method's shape: never on the culture, so run k of every culture starts from one tensor.
+
+        (A start that is chosen by similarity is chosen for each culture.)
+        """
+        fresh = (self.name, self.split.name, self.start, seed)
+        if self.begins == "fresh":
+            return fresh
+        return (*fresh, self.begins, *([self.trained_culture] if self.begins == "similar" else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +134,12 @@ class Plan:
     provisional: tuple[str, ...]
     """Why runs that are begun now stay out of the main tables; empty where they do not."""
     record: PlanRecord
+    shape: BackboneShape
+    """The backbone's."""
+    tokens: Tokens
+    """The backbone's tokenizer."""
+    machine: Machine | None = None
+    """What it was settled for; None where nothing had to be settled."""
 
     @property
     def cultures(self) -> tuple[str, ...]:
@@ -106,7 +147,14 @@ class Plan:
         return self.record.cultures
 
 
-def plan(config: StudyConfig, out: Path | None = None, *, engine: Engine | None = None, standing: Checkout | None = None) -> Plan:
+def plan(
+    config: StudyConfig,
+    out: Path | None = None,
+    *,
+    engine: Engine | None = None,
+    standing: Checkout | None = None,
+    machine: Machine | None = None,
+) -> Plan:
     """The runs of a study: per split the untouched model, and per method and start the untrained adapter and one adapter per culture.
 
     Writes nothing.
@@ -116,15 +164,18 @@ def plan(config: StudyConfig, out: Path | None = None, *, engine: Engine | None 
         out: its folder, new or begun; None where only the list of runs is wanted.
         engine: where methods are resolved and the backbone is described; this package's own by default.
         standing: the checkout that the package runs from, found out by default; a changed one makes runs provisional.
+        machine: what cohorts and packs are settled for. Default: this machine, measured where the study leaves something open.
 
     Raises:
         UserError: the folder holds another study; or what is wrong with methods (all faults together), data, model or splits.
     """
     engine = engine or real_engine()
     standing = standing or checkout()
+    config = expanded(config, engine)
     resolved = resolve_methods(config, engine)
     check_views(config, resolved)
-    config = filled(config, resolved)
+    check_instructions(config)
+    config = settled(filled(config, resolved))
     if out is not None:
         config = open_study(StudyFolder(out), config, write=False)
     if config.data.source in data.choice_sources and not data.choice_sources.get(config.data.source).for_training:
@@ -136,24 +187,29 @@ def plan(config: StudyConfig, out: Path | None = None, *, engine: Engine | None 
     cultures = tuple(dict.fromkeys(config.data.cultures or dataset.cultures))
     splits = data.make_splits(dataset, config.splits)
     check_cultures(dataset, splits, cultures, config)
-    controlled = tuple(
-        make_controls(config, whole=whole, dataset=dataset, splits=splits, cultures=cultures, labels=tuple(method.label for method in resolved))
-    )
+    begin_later = begun_labels(config)
+    labels = tuple(method.label for method in resolved if not method.settled(cultures, None).taught and method.label not in begin_later)
+    controlled = tuple(make_controls(config, whole=whole, dataset=dataset, splits=splits, cultures=cultures, labels=labels))
+    prompted = tuple(make_prompted(config, dataset=dataset, splits=splits, cultures=cultures))
     shape, identity = engine.describe(config.model)
     tokens = engine.tokens(config.model)
     model = identify(identity, tokens, config)
-    if config.model.cohort is None or config.model.nodes_per_pack is None:
-        first = trained_frame(dataset, splits[0], cultures[0], config).head(config.training.batch_size)
-        config = in_lockstep(config, dataset.questions(first), engine, shape=shape, tokens=tokens)
     common = {
         "prompt": config.prompt.model_dump(mode="json"),
         "model": model,
         "data": dataset.digest,
         "seed": config.seed,
         "limit": config.limit,
-        "tested": {"side": config.splits.side, **config.evaluation.model_dump(mode="json", exclude={"nodes_per_pack"})},
+        "tested": {"side": config.splits.side, **config.evaluation.model_dump(mode="json", exclude={"nodes_per_pack", "instructions"})},
     }
-    runs = tuple(_runs(config, cultures, splits, resolved=resolved, controlled=controlled, common=common))
+    there = {split.name: on_split(config, resolved, split, engine) for split in splits}
+    seen = {(split.name, label): templates for split in splits for label, templates in seen_by(config, split).items()}
+    planned = _runs(config, cultures, splits, resolved=there, controlled=controlled, prompted=prompted, common=common)
+    runs = begun(config, [replace(run, chosen_on=seen.get((run.split.name, run.label), frozenset())) for run in planned])
+    if config.model.cohort is None or config.model.nodes_per_pack is None:
+        machine = machine or this_machine(config, engine, shape)
+        first = dataset.questions(trained_frame(dataset, splits[0], cultures[0], config))
+        config = in_lockstep(config, first, engine, shape=shape, tokens=tokens, runs=runs, machine=machine)
     sets = tuple((made.split.name, each) for made in controlled for each in made.sets)
     record = PlanRecord(
         splits=splits,
@@ -161,7 +217,7 @@ def plan(config: StudyConfig, out: Path | None = None, *, engine: Engine | None 
         runs=tuple(_row(run) for run in runs),
         sizes=tuple(sizes(dataset, splits, cultures)),
         ranges={split.name: row_range(dataset, split.test_templates) for split in splits},
-        tests={run.path: (run.own_test,) for run in runs if run.own_test is not None},
+        tests={run.path: run.further_tests for run in runs if run.further_tests},
         sets=tuple(set_row(made, each) for made in controlled for each in made.sets),
         data={
             "name": dataset.name,
@@ -171,7 +227,7 @@ def plan(config: StudyConfig, out: Path | None = None, *, engine: Engine | None 
         },
         model=model,
     )
-    return Plan(config, dataset, sets, runs, _provisional(config, standing), record)
+    return Plan(config, dataset, sets, runs, _provisional(config, standing), record, shape, tokens, machine)
 
 
 def _runs(
@@ -179,23 +235,30 @@ def _runs(
     cultures: tuple[str, ...],
     splits: tuple[Split, ...],
     *,
-    resolved: tuple[ResolvedMethod, ...],
+    resolved: Mapping[str, tuple[ResolvedMethod, ...]],
     controlled: tuple[Controlled, ...],
+    prompted: tuple[Prompted, ...],
     common: Mapping[str, Any],
 ) -> Iterator[PlannedRun]:
     """In the order in which they are run: the first rows of every table come first, controls last."""
     for split in splits:
         sides = canonical_digest([split.train_templates, split.test_templates, split.development_templates])
         here = {**common, "split": sides}
-        yield _run("none", UNTOUCHED, split, 0, prompt=config.prompt, determinants={**here, "method": {"name": "none"}})
+        untouched = {**here, "method": {"name": "none"}}
+        yield _run("none", UNTOUCHED, split, 0, prompt=config.prompt, reworded=wording_tests(config, cultures), determinants=untouched)
+        for each in prompted:
+            if each.ground.split is split:
+                yield _run(each.label, PROMPTED, split, 0, prompt=config.prompt, prompted=each, determinants={**here, "prompting": each.determinants})
         for start in range(config.starts):
-            for method in resolved:
+            for chosen in resolved[split.name]:
                 for culture in (UNTRAINED, *cultures):
+                    method = chosen.settled(cultures, None if culture == UNTRAINED else culture)
                     values = {**here, **_method(method, trained=culture != UNTRAINED), "culture": culture, "start": start}
-                    yield _run(method.label, culture, split, start, method=method, prompt=config.prompt, determinants=values)
+                    further = wording_tests(config, cultures, culture)
+                    yield _run(method.label, culture, split, start, method=method, prompt=config.prompt, reworded=further, determinants=values)
         for control in controlled:
             if control.split is split:
-                yield from _control_runs(control, config, cultures, resolved, here)
+                yield from _control_runs(control, config, cultures, resolved[split.name], here)
 
 
 def _control_runs(
@@ -248,12 +311,15 @@ def _run(
     method: ResolvedMethod | None = None,
     made: TrainingSet | None = None,
     calibration: ControlSettings | None = None,
+    prompted: Prompted | None = None,
+    reworded: Mapping[str, str] | None = None,
 ) -> PlannedRun:
-    """A run under its path."""
-    plain = json.loads(json.dumps(determinants))
+    """A run under its path; `reworded` is test set -> instruction, and determines its result where it is not empty."""
+    reworded = reworded or {}
+    plain = json.loads(json.dumps({**determinants, **({"instructions": reworded} if reworded else {})}))
     init = "base" if method is None else f"start{start}"
     path = run_path(label, culture or "untouched", split.name, init, plain)
-    return PlannedRun(path, label, culture, split, start, method, plain, prompt, made, calibration)
+    return PlannedRun(path, label, culture, split, start, method, plain, prompt, made, calibration, prompted=prompted, reworded=tuple(reworded))
 
 
 def _row(run: PlannedRun) -> dict[str, Any]:

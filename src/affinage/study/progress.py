@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from affinage.store import StudyFolder, claim_owner, read_state
 from affinage.study.plan import Plan, PlannedRun
 from affinage.study.sides import tested_frame, trained_frame
 
-__all__ = ["Progress", "progress"]
+__all__ = ["Progress", "counts", "progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +29,31 @@ class Progress:
     """Questions trained on (per pass) and tested on, over all cultures."""
 
 
+def counts(made: Plan) -> Callable[[PlannedRun], tuple[int, int]]:
+    """How many questions each run of a plan is trained on (per pass) and tested on, over all cultures."""
+    train = {(s.name, c): trained_frame(made.dataset, s, c, made.config).height for s in made.record.splits for c in made.cultures}
+    train |= {(split, each.name): each.frame.height for split, each in made.sets}
+    test = {s.name: sum(tested_frame(made.dataset, s, c, made.config).height for c in made.cultures) for s in made.record.splits}
+
+    def count(run: PlannedRun) -> tuple[int, int]:
+        own = 0 if run.made is None or run.made.own_test is None else run.made.own_test.height
+        trained = sum(train.get((run.split.name, name), 0) for name in run.taught or (run.trained_culture,)) if run.trains else 0
+        return trained, test[run.split.name] + own
+
+    return count
+
+
 def progress(made: Plan, folder: StudyFolder) -> tuple[Progress, ...]:
     """How far each run of a plan is; reads the study's folder, writes nothing that stays.
 
     Raises:
         UserError: a damaged `run.json`.
     """
-    train = {(s.name, c): trained_frame(made.dataset, s, c, made.config).height for s in made.record.splits for c in made.cultures}
-    train |= {(split, each.name): each.frame.height for split, each in made.sets}
-    test = {s.name: sum(tested_frame(made.dataset, s, c, made.config).height for c in made.cultures) for s in made.record.splits}
-    lines = []
+    count, lines = counts(made), []
     for run in made.runs:
         there = folder.run(run.path)
         state = read_state(there)
-        own = 0 if run.made is None or run.made.own_test is None else run.made.own_test.height
-        trained = train.get((run.split.name, run.trained_culture), 0) if run.trains else 0
-        questions = (trained, test[run.split.name] + own)
+        questions = count(run)
         owner = claim_owner(there.path)
         if state is None:
             lines.append(Progress(run, "planned", "", owner, made.provisional, questions))

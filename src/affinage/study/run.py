@@ -11,6 +11,7 @@ is there is complete. What is scored is the adapter as it was read back from its
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from affinage.config import StudyConfig
@@ -28,11 +29,13 @@ from affinage.store import (
     read_state,
     write_plan,
 )
+from affinage.study.costs.estimate import Estimate, estimate, known_machine, note_estimate, note_taken
 from affinage.study.engine import Engine
 from affinage.study.engine import engine as real_engine
 from affinage.study.events import Outcome
 from affinage.study.plan import Plan, PlannedRun, plan
 from affinage.study.sides import question_table
+from affinage.study.starts import waits
 from affinage.study.work import Session, Watcher, load
 
 __all__ = ["run"]
@@ -47,6 +50,7 @@ def run(
     standing: Checkout | None = None,
     stale_after: float = STALE_AFTER,
     poll: float = 5.0,
+    on_estimate: Callable[[Estimate], None] = lambda found: None,
 ) -> Outcome:
     """Runs a study, or what is missing of it.
 
@@ -58,6 +62,7 @@ def run(
         standing: the checkout that the package runs from; found out by default.
         stale_after: seconds without a heartbeat after which another process's claim is dead; the same for every process of a study.
         poll: seconds between two looks at runs that other processes work on.
+        on_estimate: told what is left before the model is loaded, where something is.
 
     Returns:
         How many runs are finished, and what failed.
@@ -72,6 +77,11 @@ def run(
     _begin(folder, made)
     if all(_status(folder, planned) == "finished" for planned in made.runs):
         return Outcome(len(made.runs), len(made.runs), ())
+    began = time.monotonic()
+    missing = sum(_status(folder, planned) != "finished" for planned in made.runs)
+    found = estimate(made, lambda planned: _status(folder, planned), engine, known_machine(made, folder, engine))
+    note_estimate(folder, made, found)
+    on_estimate(found)
     session = Session(made, folder, engine, load(made, engine), standing, watch, stale_after)
     failures: list[tuple[PlannedRun, str]] = []
     left, first = list(enumerate(made.runs, start=1)), True
@@ -86,6 +96,7 @@ def run(
         left, first = held_by_others, False
         if left:
             time.sleep(poll)
+    note_taken(folder, time.monotonic() - began, runs=missing, failed=len(failures))
     return Outcome(len(made.runs), len(made.runs) - len(failures), tuple(failures))
 
 
@@ -139,7 +150,7 @@ def _attempt(session: Session, planned: PlannedRun, number: int, *, first: bool)
             if not lost:
                 session.tell(planned, number, "failed", note=state.reason)
             return state.reason
-        if _elsewhere(session, planned, number, first=first):
+        if waits(session, planned) or _elsewhere(session, planned, number, first=first):
             return None
         with claim(there.path, session.stale_after) as held:
             return None if held is None else session.work(planned, number, held)

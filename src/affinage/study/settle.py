@@ -11,15 +11,17 @@ from affinage.config import MethodConfig, StudyConfig
 from affinage.data import Dataset
 from affinage.data.hub import on_hub
 from affinage.records import MCQ, BackboneShape, UserError
-from affinage.study.cohorts import fitting
+from affinage.study.cohorts import LARGEST_COHORT, fitting, neighbours
+from affinage.study.costs import Adapter, Machine, Step
 from affinage.study.engine import Engine
 
 if TYPE_CHECKING:
     from affinage.backbone import Identity
     from affinage.encode import Tokens
     from affinage.methods import ResolvedMethod
+    from affinage.study.plan import PlannedRun
 
-__all__ = ["check_views", "filled", "identify", "in_lockstep", "pinned", "resolve_methods"]
+__all__ = ["check_views", "filled", "identify", "in_lockstep", "pinned", "resolve_methods", "this_machine"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -76,7 +78,7 @@ def filled(config: StudyConfig, resolved: tuple[ResolvedMethod, ...]) -> StudyCo
 
     def fill(method: MethodConfig) -> MethodConfig:
         found = by_label.get(method.label or method.name)
-        if found is None:
+        if found is None or method.tuned is not None:  # searched values are written down per split
             return method
         values = {"settings": found.settings.model_dump(mode="json"), "training": found.training.model_dump(mode="json")}
         return method.model_copy(update={"label": found.label, **values})
@@ -96,28 +98,50 @@ def identify(identity: Identity, tokens: Tokens, config: StudyConfig) -> dict[st
     """Everything of a model that determines what it answers: weights, type, chat template with its arguments, tokenizer."""
     return {
         **identity.as_dict(),
-        "dtype": config.model.dtype,
+        "dtype": config.model.dtype if config.model.quantisation == "none" else f"{config.model.dtype} over {config.model.quantisation} weights",
         "template": tokens.template_digest,
         "arguments": json.dumps(dict(tokens.arguments), sort_keys=True),
         "tokenizer": tokens.tokenizer_digest,
     }
 
 
-def in_lockstep(config: StudyConfig, batch: Sequence[MCQ], engine: Engine, *, shape: BackboneShape, tokens: Tokens) -> StudyConfig:
-    """The study with the size of its cohorts and of their packs written down, as they fit this machine now, where it does not say them.
-
-    Memory is that of the CPU, or on CUDA of the device that is named.
+def in_lockstep(
+    config: StudyConfig,
+    questions: Sequence[MCQ],
+    engine: Engine,
+    *,
+    shape: BackboneShape,
+    tokens: Tokens,
+    runs: tuple[PlannedRun, ...] = (),
+    machine: Machine | None = None,
+) -> StudyConfig:
+    """The study with the size of its cohorts and of their packs written down, as they fit the machine, where it does not say them.
 
     Args:
         config: the study.
-        batch: a first batch of one culture; its nodes stand for every step's.
-        engine: counts nodes and free memory.
+        questions: a training side; its batches stand for every culture's.
+        engine: lays batches out, measures the machine.
         shape: the model's.
         tokens: the model's tokenizer.
+        runs: of the plan; the method whose adapters need most memory stands for all. Default: adapters that weigh nothing, trained as the study says.
+        machine: what the study runs on. Default: this machine as it is now.
     """
-    encoded, _ = tokens.encode_all(batch, config.prompt, seed=config.seed)
-    nodes = engine.step_nodes(encoded, config.training.loss, config.prompt.score) if encoded else 1
-    device, free = engine.free_memory(config.model.device)
-    taken = shape.parameters * (2 if config.model.dtype == "bfloat16" else 4)
-    chosen = fitting(shape, config, nodes, device=device, free=max(0, free - taken))
+    machine = machine or this_machine(config, engine, shape)
+    taught = {run.label: run.method for run in runs if run.trains and run.method is not None}
+    adapters = [(engine.adapter_of(method, shape), method.training) for method in taught.values()]
+    adapter, training = max(adapters, key=lambda each: (each[0].updates, each[0].trained), default=(Adapter(), config.training))
+
+    most = min(neighbours(runs), LARGEST_COHORT) if runs else LARGEST_COHORT
+    sides = engine.first_batches(questions, tokens, training, config.prompt, members=max(most, config.model.cohort or 1), seed=config.seed)
+
+    def step(members: int, nodes_per_pack: int | None) -> Step:
+        return engine.training_step(sides[:members], training.loss, config.prompt.score, adapter, nodes_per_pack=nodes_per_pack)
+
+    chosen = fitting(shape, config.model, step, machine, adapter=adapter, most=most)
     return config.model_copy(update={"model": config.model.model_copy(update={"cohort": chosen.members, "nodes_per_pack": chosen.nodes_per_pack})})
+
+
+def this_machine(config: StudyConfig, engine: Engine, shape: BackboneShape) -> Machine:
+    """What a study runs on here and now: the CPU, or on CUDA the device that is named; its rates are measured."""
+    kind, free = engine.free_memory(config.model.device)
+    return Machine(kind, free, engine.measure(shape, config.model))

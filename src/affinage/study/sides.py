@@ -16,7 +16,8 @@ from affinage.data import Dataset
 from affinage.data.base import cap
 from affinage.data.baselines import baselines
 from affinage.records import BASELINES, Split, UserError
-from affinage.store import QUESTION_SCHEMA, UNTRAINED
+from affinage.store import PROMPTED, QUESTION_SCHEMA, UNTRAINED
+from affinage.study.wordings import reworded
 
 __all__ = ["check_cultures", "question_table", "row_range", "sizes", "tested_frame", "trained_frame"]
 
@@ -102,8 +103,9 @@ def check_cultures(dataset: Dataset, splits: Iterable[Split], cultures: Sequence
         UserError: all of them together.
     """
     faults = []
-    if UNTRAINED in cultures:
-        faults.append(UserError("data.cultures", repr(UNTRAINED), "another name: it stands for starts after zero steps", "Rename the culture."))
+    for name, stands_for in {UNTRAINED: "starts after zero steps", PROMPTED: "baselines without training"}.items():
+        if name in cultures:
+            faults.append(UserError("data.cultures", repr(name), f"another name: it stands for {stands_for}", "Rename the culture."))
     for split in splits:
         for culture in cultures:
             for side, frame in {"training": trained_frame, "tested": tested_frame}.items():
@@ -124,7 +126,7 @@ def question_table(
     Args:
         dataset: the studied questions.
         splits: of the study.
-        cultures: studied ones.
+        cultures: studied ones; under further instructions (`evaluation.instructions`) they are listed once more each.
         sets: split's name and training set of each control; those with a test set of their own are listed under the set's name.
         config: the study.
     """
@@ -135,10 +137,13 @@ def question_table(
         tested = pl.concat([tested_frame(dataset, split, culture, config) for culture in cultures])
         beside = tested.with_columns(*baselines(train, tested), pl.Series("answer_seen", data.answer_seen(train, tested)))
         tables.append(_described(beside, dataset, group, split))
+        nothing = [pl.lit(None, QUESTION_SCHEMA[column]).alias(column) for column in ("answer_seen", *BASELINES)]
         for name, made in sets:
             if name == split.name and made.own_test is not None:
-                nothing = [pl.lit(None, QUESTION_SCHEMA[column]).alias(column) for column in ("answer_seen", *BASELINES)]
                 tables.append(_described(made.own_test.with_columns(nothing), dataset, group, split, under=made.name))
+        for name, culture, _ in reworded(config, tuple(cultures)):
+            frame = tested_frame(dataset, split, culture, config)
+            tables.append(_described(frame.with_columns(nothing), dataset, group, split, under=name))
     return pl.concat(tables)
 
 

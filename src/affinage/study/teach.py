@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affinage.records import UserError
-from affinage.store import Claim, ClaimLostError, RunState, advance, claim, fail, read_state, reopen
+from affinage.store import Claim, ClaimLostError, RunState, advance, claim, fail, read_state
+from affinage.study.changes import carried_over, record_cut
 from affinage.study.plan import PlannedRun
 from affinage.study.questions import Asked
+from affinage.study.starts import begin
 
 if TYPE_CHECKING:
     from affinage.methods import Adapter
     from affinage.study.work import Session
+    from affinage.train import Cut
 
 __all__ = ["teach"]
 
@@ -30,6 +33,8 @@ class _Pupil:
     adapter: Adapter
     held: Claim | None
     """None for a member that is trained already, or whose state is damaged; it is in the cohort for the others' sake."""
+    inherited: frozenset[str] = frozenset()
+    """Templates that its start has seen."""
     state: RunState | None = None
     """None for the run in hand, whose state its session keeps."""
     saved: bool = False
@@ -69,7 +74,7 @@ def teach(session: Session, planned: PlannedRun, number: int, held: Claim) -> di
         raise UserError(where, f"no usable question ({own.asked.refused[0].reason})", "at least one", "Change `prompt`.")
     if cohort:
         with ExitStack() as stack:
-            pupils = [own if run is planned else _mate(session, run, stack) for run in cohort]
+            pupils = [own if run is planned else _mate(session, run, stack, own) for run in cohort]
             checkpoint = session.folder.cohort([run.path for run in cohort])
             _lockstep(session, [pupil for pupil in pupils if pupil is not None], checkpoint)
     if not own.saved and own.failure is None:  # alone, or once lost by its cohort and tried again
@@ -82,15 +87,22 @@ def teach(session: Session, planned: PlannedRun, number: int, held: Claim) -> di
 def _pupil(session: Session, planned: PlannedRun, number: int, asked: Asked, held: Claim | None) -> _Pupil:
     """A run at its start, with its questions."""
     assert planned.method is not None
-    return _Pupil(planned, number, asked, planned.method.build(session.backbone, planned.key(session.made.config.seed)), held)
+    adapter, inherited = begin(session, planned)
+    return _Pupil(planned, number, asked, adapter.under(planned.trained_culture) if planned.taught else adapter, held, inherited)
 
 
-def _mate(session: Session, planned: PlannedRun, stack: ExitStack) -> _Pupil | None:
-    """Another member of the cohort, claimed where it is still to be trained.
+def _mate(session: Session, planned: PlannedRun, stack: ExitStack, own: _Pupil) -> _Pupil | None:
+    """Another member of the cohort of `own`, claimed where it is still to be trained.
 
     None for one that has nothing to learn from: that is its own failure, and told when its turn comes.
     """
-    asked = session.questions.trained(planned)
+
+    def pupil(held: Claim | None) -> _Pupil:
+        if planned.taught:  # one adapter with a part for each
+            return _Pupil(planned, number, asked, own.adapter.under(planned.trained_culture), held)
+        return _pupil(session, planned, number, asked, held)
+
+    asked = own.asked if planned.taught else session.questions.trained(planned)
     if not asked.encoded:
         return None
     there = session.folder.run(planned.path)
@@ -98,14 +110,14 @@ def _mate(session: Session, planned: PlannedRun, stack: ExitStack) -> _Pupil | N
     try:
         before = read_state(there)
     except UserError:  # told when its turn comes; here it is in the cohort for the others' sake, whose sums must not change
-        return _pupil(session, planned, number, asked, None)
+        return pupil(None)
     if before is not None and before.status in {"trained", "finished"}:
-        return _pupil(session, planned, number, asked, None)
+        return pupil(None)
     held = stack.enter_context(claim(there.path, session.stale_after))
     if held is None:
         raise ClaimLostError(f"{there.path}: another process works on a member of the cohort")
-    mate = _pupil(session, planned, number, asked, held)
-    mate.state = reopen(there, session.fresh(planned), session.worker)
+    mate = pupil(held)
+    mate.state = session.begin(planned)
     return mate
 
 
@@ -113,14 +125,50 @@ def _lockstep(session: Session, pupils: list[_Pupil], checkpoint: Path) -> None:
     """Trains adapters together; each is put into its folder when it is through."""
     first = pupils[0].planned
     assert first.method is not None
+    *earlier, budget = session.budgets
+
+    def on_cut(cut: Cut) -> None:
+        record_cut(session.folder, cut, [pupil.planned.path for pupil in pupils])
+        known = session.budgets
+        for pupil in pupils:
+            if pupil.held is not None:
+                pupil.held.check()
+                there = session.folder.run(pupil.planned.path)
+                carried_over(there, known)
+                pupil.state = None if pupil.state is None else read_state(there)
+
     session.engine.train(
         session.backbone,
-        [_member(session, pupil) for pupil in pupils],
+        [_together(session, pupils)] if first.taught else [_member(session, pupil) for pupil in pupils],
         first.method.training,
         prompt=first.prompt,
         checkpoint=checkpoint,
-        nodes_per_pack=session.made.config.model.nodes_per_pack,
+        nodes_per_pack=budget,
+        earlier=earlier,
+        on_cut=on_cut,
     )
+
+
+def _together(session: Session, pupils: list[_Pupil]) -> Any:
+    """Pupils that are parts of one adapter, as training takes them: one member, and what happens to it happens to each.
+
+    Its log goes to the first one's folder.
+    """
+    members = [_member(session, pupil) for pupil in pupils]
+
+    def on_step(step: Any) -> None:
+        for member in members:
+            member.on_step(step)
+
+    def on_done() -> None:
+        for member in members:
+            member.on_done()
+
+    def on_failed(reason: UserError) -> None:
+        for member in members:
+            member.on_failed(reason)
+
+    return replace(members[0], on_step=on_step, on_done=on_done, on_failed=on_failed)
 
 
 def _member(session: Session, pupil: _Pupil) -> Any:
@@ -136,7 +184,7 @@ def _member(session: Session, pupil: _Pupil) -> Any:
         if pupil.held is None or pupil.saved:
             return
         pupil.held.check()
-        session.engine.save(pupil.adapter, there.adapter, session.card(planned, pupil.seen))
+        session.engine.save(pupil.adapter, there.adapter, session.card(planned, pupil.seen | pupil.inherited))
         pupil.saved = True
         if pupil.state is not None and pupil.state.status == "running":
             pupil.state = advance(there, pupil.state, "trained", counts=pupil.counts)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 import polars as pl
 
+from affinage.prompting import Candidate
 from affinage.records import ItemScore, UserError
 from affinage.store import (
     STALE_AFTER,
@@ -32,6 +33,8 @@ from affinage.store import (
     write_table,
 )
 from affinage.study.calibrate import apply_calibration, calibration_frame, fit_calibration
+from affinage.study.changes import BUDGET, budgets, carried_over
+from affinage.study.choosing import choose
 from affinage.study.cohorts import cohorts
 from affinage.study.engine import Engine
 from affinage.study.events import Event, Stage
@@ -39,6 +42,7 @@ from affinage.study.plan import Plan, PlannedRun
 from affinage.study.questions import Asked, Questions
 from affinage.study.settle import identify
 from affinage.study.sides import tested_frame, trained_frame
+from affinage.study.starts import begin
 from affinage.study.teach import teach
 
 if TYPE_CHECKING:
@@ -97,8 +101,13 @@ class Session:
             "threads": model.threads,
             "gradient_checkpointing": model.gradient_checkpointing,
             "nodes_per_pack": self.made.config.evaluation.nodes_per_pack,
-            "training_nodes_per_pack": model.nodes_per_pack,
+            BUDGET: self.budgets[-1],
         }
+
+    @property
+    def budgets(self) -> tuple[int | None, ...]:
+        """The budgets of a training pack that this study has had, the one in force last; another process may have cut it a moment ago."""
+        return budgets(self.folder, self.made.config.model.nodes_per_pack)
 
     @cached_property
     def cohorts(self) -> dict[str, tuple[PlannedRun, ...]]:
@@ -109,6 +118,16 @@ class Session:
         """The state of a run that nobody has worked on yet."""
         together = [run.path for run in self.cohorts.get(planned.path, ())]
         return RunState(planned.determinants, {**self.fixed, "cohort": together}, provisional=self.made.provisional)
+
+    def begin(self, planned: PlannedRun) -> RunState:
+        """The state with which this process begins a claimed run, on disk.
+
+        Raises:
+            UserError: the run's state cannot be read or written, or the run was begun otherwise.
+        """
+        there, fresh = self.folder.run(planned.path), self.fresh(planned)
+        budget = carried_over(there, self.budgets)
+        return reopen(there, replace(fresh, plan={**fresh.plan, BUDGET: budget}), self.worker)
 
     def tell(self, planned: PlannedRun, number: int, stage: Stage, **details: Any) -> None:
         """Tells the watcher."""
@@ -134,19 +153,19 @@ class Session:
         if before is not None and before.status == "finished":  # by who held the claim until now
             return ""
         sweep(there.path)
-        state = reopen(there, self.fresh(planned), self.worker)
+        state = self.begin(planned)
         self.tell(planned, number, "started")
         try:
             if state.status == "running":
                 counts = self._train(planned, there, held, number)
-                state = advance(there, state, "trained", counts=counts)
+                state = advance(there, read_state(there) or state, "trained", counts=counts)
             self._test(planned, there, held, number)
             advance(there, state, "finished", scored={name: _count(there, name) for name in self._test_sets(planned)})
         except ClaimLostError:
             raise
         except Exception as error:  # one run's failure must not take the others with it; the reason is kept and the exit says so
             held.check()
-            reason = fail(there, state, error).reason
+            reason = fail(there, read_state(there) or state, error).reason
             self.tell(planned, number, "failed", note=reason)
             return reason
         self.tell(planned, number, "finished")
@@ -156,13 +175,15 @@ class Session:
         """Puts the adapter into its folder; gives the training side's counts."""
         if planned.calibration is not None:
             return self._calibrate(planned, there, held, number)
+        if planned.prompted is not None:
+            self._choose(planned, there, held, number)
         if planned.method is None:
             return None
         if planned.trains:
             return teach(self, planned, number, held)
-        adapter = planned.method.build(self.backbone, planned.key(self.made.config.seed))
+        adapter, inherited = begin(self, planned)
         held.check()
-        self.engine.save(adapter, there.adapter, self.card(planned, frozenset()))
+        self.engine.save(adapter, there.adapter, self.card(planned, inherited))
         return None
 
     def card(self, planned: PlannedRun, seen: frozenset[str]) -> Any:
@@ -173,7 +194,7 @@ class Session:
             settings=planned.method.settings.model_dump(mode="json"),
             culture=planned.trained_culture if planned.trains else "",
             split=planned.split.name,
-            seen=seen,
+            seen=seen | planned.chosen_on,
             start=planned.key(self.made.config.seed),
             prompt=planned.prompt,
             backbone=self.backbone.identity,
@@ -197,13 +218,15 @@ class Session:
             if planned.calibration is not None:
                 scores = self._calibrated(planned, there, held, number, name)
             else:
-                scores = score_frame(self._scored(planned, name, self.questions.tested(planned, name), held, number, adapter=adapter))
+                chosen = planned.prompted
+                asked = self.questions.tested(planned, name) if chosen is None else self.questions.put_as_chosen(chosen, there, name)
+                scores = score_frame(self._scored(planned, name, asked, held, number, adapter=adapter))
             held.check()
             write_table(there.scores(name), scores)
 
     def _test_sets(self, planned: PlannedRun) -> tuple[str, ...]:
         """What a run is tested on: every studied culture, and a control's own test set."""
-        return (*self.made.cultures, *([] if planned.own_test is None else [planned.own_test]))
+        return (*self.made.cultures, *planned.further_tests)
 
     def _scored(
         self, planned: PlannedRun, name: str, questions: Asked, held: Claim, number: int, *, adapter: Adapter | None = None
@@ -223,6 +246,19 @@ class Session:
             nodes_per_pack=self.made.config.evaluation.nodes_per_pack,
             on_progress=on_progress,
         )
+
+    def _choose(self, planned: PlannedRun, there: RunFolder, held: Claim, number: int) -> None:
+        """Compares the candidates of a baseline without training."""
+        prompted = planned.prompted
+        assert prompted is not None
+
+        def score(candidate: Candidate, name: str) -> list[ItemScore]:
+            asked = self.questions.put(prompted.questions, prompted, candidate)
+            return self._scored(planned, name, asked, held, number)
+
+        others = [self.folder.run(run.path) for run in self.made.runs if run.label == planned.label and run is not planned]
+        choose(prompted, there, others, score)
+        held.check()
 
     def _calibrate(self, planned: PlannedRun, there: RunFolder, held: Claim, number: int) -> dict[str, int]:
         """Fits a few numbers to the untouched model's scores on training questions; gives the questions' counts."""

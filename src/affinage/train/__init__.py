@@ -1,18 +1,20 @@
 """Training: batches in a seeded order, AdamW, a log line per step, checkpoints, several adapters in lockstep, and a way back after any crash."""
 
-from affinage.train.lockstep import Member, train, train_cohort
-from affinage.train.loss import Batch, cohort_losses, step_nodes
+from affinage.train.lockstep import Cut, Member, train, train_cohort
+from affinage.train.loss import Batch, cohort_losses, step_nodes, step_packs
 from affinage.train.order import batches, template_weights
 from affinage.train.schedule import StepRecord, rate_at, total_steps
 
 __all__ = [
     "Batch",
+    "Cut",
     "Member",
     "StepRecord",
     "batches",
     "cohort_losses",
     "rate_at",
     "step_nodes",
+    "step_packs",
     "template_weights",
     "total_steps",
     "train",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from affinage.config import PromptConfig, TrainingConfig
@@ -63,10 +63,13 @@ def save_checkpoint(path: Path, states: Sequence[State], step: int, plan: str, o
             tensors[f"{place}|{name}|value"] = value.detach().contiguous()
             for moment in _MOMENTS:
                 tensors[f"{place}|{name}|{moment}"] = optimiser.state[value][moment].contiguous()
-    write_atomically(path, save(tensors, {"step": str(step), "plan": plan, "out": json.dumps(left)}))
+    header = {"step": str(step), "plan": plan, "out": json.dumps(left)}
+    write_atomically(path, lambda place: save_file(tensors, place, header))  # straight to the file: bytes would be a second copy in memory
 
 
-def restore_checkpoint(path: Path, states: Sequence[State], plan: str, totals: Sequence[int]) -> tuple[int, frozenset[int]]:
+def restore_checkpoint(
+    path: Path, states: Sequence[State], plan: str, totals: Sequence[int], earlier: Iterable[str] = ()
+) -> tuple[int, frozenset[int]]:
     """Puts a checkpoint's state into parameters and optimisers.
 
     Args:
@@ -74,6 +77,7 @@ def restore_checkpoint(path: Path, states: Sequence[State], plan: str, totals: S
         states: per adapter, at their starts.
         plan: of `plan_digest`.
         totals: steps of each adapter's whole training.
+        earlier: digests of the plans that this one has replaced, each change recorded; their checkpoints are continued under this one.
 
     Returns:
         Steps done, 0 where there is no checkpoint, and the places of the adapters that had left the cohort.
@@ -92,7 +96,7 @@ def restore_checkpoint(path: Path, states: Sequence[State], plan: str, totals: S
     out = frozenset(json.loads(header.get("out", "[]")))
     present = [(place, parameters) for place, (parameters, _) in enumerate(states) if place not in out]
     expected = {f"{place}|{name}|{part}" for place, parameters in present for name in parameters for part in ("value", *_MOMENTS)}
-    if header.get("plan") != plan or set(tensors) != expected:
+    if header.get("plan") not in {plan, *earlier} or set(tensors) != expected:
         raise UserError(str(path), "a checkpoint of another plan", "one of the same questions and settings", "Remove it to train from the start.")
     step = int(header["step"])
     with torch.no_grad():

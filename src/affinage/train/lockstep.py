@@ -2,6 +2,8 @@
 
 Each adapter has its own questions, order, schedule, optimiser, clipping and loss; only the passes through the frozen model are shared. An adapter
 that is through its steps, or whose loss is not finite, leaves; the others go on as if it had only stopped reading.
+
+A step that does not fit into memory changes the plan: packs of half the size from it on, the step made again from the state before it.
 """
 
 from __future__ import annotations
@@ -17,16 +19,31 @@ import torch
 from torch import Tensor
 
 from affinage.backbone import Backbone
+from affinage.backbone.memory import out_of_memory, release
 from affinage.config import PromptConfig, TrainingConfig
 from affinage.methods import Adapter
 from affinage.records import Encoded, UserError
 from affinage.store import RunFolder, append_log, cut_log
 from affinage.train.checkpoint import plan_digest, restore_checkpoint, save_checkpoint
-from affinage.train.loss import Batch, cohort_losses
-from affinage.train.order import batches, template_weights
+from affinage.train.loss import Batch, cohort_losses, step_packs
+from affinage.train.order import batches, by_culture, mixed_batches, template_weights
 from affinage.train.schedule import StepRecord, rate_at, total_steps
 
-__all__ = ["Member", "train", "train_cohort"]
+__all__ = ["Cut", "Member", "train", "train_cohort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A change of a training's plan: a step that did not fit into memory is made in smaller packs, and all after it."""
+
+    step: int
+    """Steps done before it."""
+    before: int | None
+    """Budget of a pack until then; None for a step in one pack."""
+    after: int
+    """Budget from then on."""
+    reason: str
+    """What the allocator said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +128,14 @@ def train_cohort(
     prompt: PromptConfig,
     checkpoint: Path,
     nodes_per_pack: int | None = None,
+    earlier: Sequence[int | None] = (),
+    on_cut: Callable[[Cut], None] = lambda cut: None,
 ) -> None:
     """Trains several adapters of one method in lockstep; continues from the checkpoint where there is one.
 
     For the same plan (members, their order, budget), library build and thread count on a CPU, an interrupted and continued training ends
-    bit-identical to an uninterrupted one.
+    bit-identical to an uninterrupted one. A step that does not fit into memory begins another plan, whose first state is the one before
+    that step; it is on disk before the step is made again.
 
     Args:
         backbone: the frozen model.
@@ -124,9 +144,12 @@ def train_cohort(
         prompt: how the questions are scored.
         checkpoint: the cohort's state, one file.
         nodes_per_pack: budget of a pack; a step that is larger is cut. Default: a step is one pack.
+        earlier: budgets of the plans that were given up for this one; a checkpoint of theirs is continued.
+        on_cut: told of a step that did not fit, before it is made again.
 
     Raises:
-        UserError: a loss or gradient that is not finite where its member does not want to be told, a checkpoint that does not fit, a full disk.
+        UserError: a loss or gradient that is not finite where its member does not want to be told, a checkpoint that does not fit, a full disk,
+            one question that does not fit into memory.
     """
     trainees = [_trainee(member, training) for member in members]
     if not any(trainee.total for trainee in trainees):
@@ -135,23 +158,35 @@ def train_cohort(
     known = [(member.encoded, member.seed, list(trainee.parameters)) for member, trainee in zip(members, trainees, strict=True)]
     plan = plan_digest(known, training, prompt, nodes_per_pack)
     totals = [trainee.total for trainee in trainees]
-    step, out = restore_checkpoint(checkpoint, states, plan, totals)
+    replaced = [plan_digest(known, training, prompt, budget) for budget in earlier]
+    step, out = restore_checkpoint(checkpoint, states, plan, totals, replaced)
     for place, trainee in enumerate(trainees):
         trainee.out = place in out
-        trainee.stream = batches(trainee.member.encoded, training, trainee.member.seed, step, trainee.member.again)
+        stream = mixed_batches if trainee.member.adapter.cultures else batches
+        trainee.stream = stream(trainee.member.encoded, training, trainee.member.seed, step, trainee.member.again)
         if trainee.member.folder.log.exists():
             cut_log(trainee.member.folder.log, min(step, trainee.total))
     for trainee in trainees:
         if trainee.total <= step and not trainee.out:
             trainee.member.on_done()
     saved = time.monotonic()
+
+    def keep() -> None:
+        if step and any(not trainee.out for trainee in trainees):
+            save_checkpoint(checkpoint, states, step, plan, [place for place, trainee in enumerate(trainees) if trainee.out])
+
+    def cut(change: Cut) -> None:
+        nonlocal nodes_per_pack, plan
+        on_cut(change)
+        nodes_per_pack, plan = change.after, plan_digest(known, training, prompt, change.after)
+        keep()
+
     while active := [trainee for trainee in trainees if step < trainee.total and not trainee.out]:
-        _step(backbone, active, step, prompt, nodes_per_pack)
+        _step(backbone, active, step, prompt=prompt, nodes_per_pack=nodes_per_pack, cut=cut)
         step += 1
         done = [trainee for trainee in active if trainee.total == step and not trainee.out]
         if done or time.monotonic() - saved >= training.checkpoint_seconds:
-            if any(not trainee.out for trainee in trainees):
-                save_checkpoint(checkpoint, states, step, plan, [place for place, trainee in enumerate(trainees) if trainee.out])
+            keep()
             saved = time.monotonic()
         for trainee in done:
             trainee.member.on_done()
@@ -163,7 +198,8 @@ def _trainee(member: Member, training: TrainingConfig) -> _Trainee:
     Raises:
         UserError: steps to make, but nothing to train or to train on.
     """
-    total = total_steps(training, len(member.encoded))
+    sides = by_culture(member.encoded).values() if member.adapter.cultures else [member.encoded]
+    total = total_steps(training, max(map(len, sides), default=0))
     parameters = dict(member.adapter.named_parameters())
     if total and (not parameters or not member.encoded):
         where = f"training of method {member.adapter.method}"
@@ -173,15 +209,14 @@ def _trainee(member: Member, training: TrainingConfig) -> _Trainee:
     return _Trainee(member, training, total, parameters, optimiser, weights)  # type: ignore[arg-type]  # without parameters there is no step
 
 
-def _step(backbone: Backbone, active: Sequence[_Trainee], step: int, prompt: PromptConfig, nodes_per_pack: int | None) -> None:
+def _step(
+    backbone: Backbone, active: Sequence[_Trainee], step: int, *, prompt: PromptConfig, nodes_per_pack: int | None, cut: Callable[[Cut], None]
+) -> None:
     """One step of every adapter that is still in."""
     began = time.monotonic()
     read = [next(trainee.stream) for trainee in active]
-    for trainee in active:
-        trainee.optimiser.zero_grad()
-        trainee.member.adapter.draw = (trainee.member.seed, step)
     given = [Batch(trainee.member.adapter, batch, trainee.weights) for trainee, batch in zip(active, read, strict=True)]
-    losses, nodes = cohort_losses(backbone, given, active[0].training.loss, prompt.score, nodes_per_pack)
+    losses, nodes = _losses(backbone, active, given, step, prompt=prompt, nodes_per_pack=nodes_per_pack, cut=cut)
     for trainee in active:
         trainee.member.adapter.draw = None
     records = []
@@ -200,6 +235,59 @@ def _step(backbone: Backbone, active: Sequence[_Trainee], step: int, prompt: Pro
         timed = {name: getattr(record, name) for name in StepRecord.__slots__} | {"seconds": seconds}
         append_log(trainee.member.folder.log, timed)
         trainee.member.on_step(StepRecord(**timed))
+
+
+def _losses(
+    backbone: Backbone,
+    active: Sequence[_Trainee],
+    given: Sequence[Batch],
+    step: int,
+    *,
+    prompt: PromptConfig,
+    nodes_per_pack: int | None,
+    cut: Callable[[Cut], None],
+) -> tuple[list[float], int]:
+    """`cohort_losses` of a step with its gradients, in smaller packs where it does not fit: every try has the same questions and draws.
+
+    Raises:
+        UserError: one question alone does not fit.
+    """
+    loss = active[0].training.loss
+    while True:
+        for trainee in active:
+            trainee.optimiser.zero_grad()
+            trainee.member.adapter.draw = (trainee.member.seed, step)
+        try:
+            return cohort_losses(backbone, given, loss, prompt.score, nodes_per_pack)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+        # Out here the exception is gone, and with its traceback what the failed pass held.
+        for trainee in active:
+            trainee.optimiser.zero_grad()
+        release()
+        change = _smaller(step, nodes_per_pack, step_packs(given, loss, prompt.score, nodes_per_pack), reason)
+        cut(change)
+        nodes_per_pack = change.after
+
+
+def _smaller(step: int, nodes_per_pack: int | None, packs: Sequence[tuple[int, int]], reason: str) -> Cut:
+    """Half the budget, or half of the largest pack that can be cut where the step never filled the budget.
+
+    Raises:
+        UserError: every pack is one question.
+    """
+    largest = max((nodes for questions, nodes in packs if questions > 1), default=None)
+    if largest is None:
+        raise UserError(
+            f"training step {step + 1}",
+            f"one question ({max(nodes for _, nodes in packs)} nodes) that does not fit into memory: {reason}",
+            "room for it beside the model and the adapters of the cohort",
+            "End what else uses the memory and run the same command again, or begin anew (another --out) with "
+            "`model.gradient_checkpointing: true`, a smaller `model.cohort` or a smaller model.",
+        )
+    return Cut(step, nodes_per_pack, max(1, min(nodes_per_pack or largest, largest) // 2), reason)
 
 
 def _not_finite(step: int, loss: float, norm: float, batch: Sequence[Encoded]) -> UserError:

@@ -9,7 +9,7 @@ from affinage.config import TrainingConfig
 from affinage.records import Encoded
 from affinage.seeds import uniform, uniforms
 
-__all__ = ["batches", "template_weights"]
+__all__ = ["batches", "by_culture", "mixed_batches", "template_weights"]
 
 
 def batches(
@@ -36,6 +36,29 @@ def batches(
         while len(waiting) >= training.batch_size:
             yield waiting[: training.batch_size]
             waiting = waiting[training.batch_size :]
+
+
+def by_culture(encoded: Sequence[Encoded]) -> dict[str, list[Encoded]]:
+    """Culture -> its questions, in their order."""
+    sides: dict[str, list[Encoded]] = {}
+    for each in encoded:
+        sides.setdefault(each.rendered.mcq.culture, []).append(each)
+    return sides
+
+
+def mixed_batches(
+    encoded: Sequence[Encoded], training: TrainingConfig, seed: int, first: int, again: Callable[[int], Sequence[Encoded]] | None = None
+) -> Iterator[list[Encoded]]:
+    """For an adapter that serves several cultures: in each step the batch that each culture would have alone, one after the other.
+
+    Arguments as `batches`.
+    """
+    streams = []
+    for culture, own in by_culture(encoded).items():
+        anew = None if again is None else lambda epoch, culture=culture, again=again: by_culture(again(epoch))[culture]
+        streams.append(batches(own, training, seed, first, anew))
+    while True:
+        yield [each for stream in streams for each in next(stream)]
 
 
 def _order(encoded: Sequence[Encoded], together: int, seed: int, epoch: int) -> list[Encoded]:

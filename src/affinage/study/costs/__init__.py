@@ -1,0 +1,29 @@
+"""What a study will take, before it starts: seconds and bytes as functions of questions, cultures, adapters, nodes and model size."""
+
+from affinage.study.costs.formulas import (
+    Adapter,
+    Counts,
+    Machine,
+    Rates,
+    Step,
+    bytes_of,
+    given_rates,
+    optimiser_seconds,
+    seconds_of,
+    step_bytes,
+    step_seconds,
+)
+
+__all__ = [
+    "Adapter",
+    "Counts",
+    "Machine",
+    "Rates",
+    "Step",
+    "bytes_of",
+    "given_rates",
+    "optimiser_seconds",
+    "seconds_of",
+    "step_bytes",
+    "step_seconds",
+]

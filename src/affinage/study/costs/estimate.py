@@ -1,0 +1,198 @@
+"""What is left of a study in hours and gigabytes, for one process; and how few template groups it can tell a gain from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, final
+
+from affinage import data
+from affinage.data import Dataset
+from affinage.records import Split
+from affinage.store import StudyFolder, append_log, read_log
+from affinage.study.cohorts import cohorts
+from affinage.study.costs.formulas import Adapter, Machine, Rates, Step, seconds_of, step_bytes, step_seconds
+from affinage.study.progress import counts
+from affinage.study.settle import this_machine
+from affinage.study.sides import tested_frame, trained_frame
+
+if TYPE_CHECKING:
+    from affinage.study.engine import Engine
+    from affinage.study.plan import Plan, PlannedRun
+
+__all__ = ["Estimate", "effective_groups", "estimate", "known_machine", "note_estimate", "note_taken"]
+
+_PER_QUESTION = 2.5e-4
+"""Seconds in which a question becomes token ids, once per run that learns from it (measured: 0.10 to 0.26 ms)."""
+
+_PER_RUN = 0.5
+"""Seconds of a run's files, its adapter's start, and reading it back."""
+
+_LOADING, _BYTES_PER_SECOND = 4.0, 1e9
+"""Seconds of imports and of the probe (SmolLM2: 4 to 5 s in all), and what a disk gives."""
+
+_PROCESS = 0.55e9
+"""Bytes of the process beside the weights: Python, PyTorch, transformers (SmolLM2 loaded: 0.82 GB, 0.27 GB of them weights)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is left of a study, for one process."""
+
+    training: Mapping[str, float]
+    """Label of a method -> seconds of its adapters' trainings that are still to be made."""
+    testing: float
+    """Seconds of all tests that are still to be made."""
+    loading: float
+    """Seconds before the first run."""
+    memory: int
+    """Largest bytes on the device at one time, the model's weights and, on a CPU, the process counted."""
+    machine: Machine
+    groups: float
+    """Template groups that count (`effective_groups`)."""
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(self.training.values()) + self.testing + self.loading
+
+
+def estimate(made: Plan, status: Callable[[PlannedRun], str], engine: Engine, machine: Machine) -> Estimate:
+    """What is left of a study.
+
+    Steps and tests are laid out as they will be, from a few real batches of the first split's first culture; the other cultures, splits and
+    starts are taken to be alike. Checkpoints, logs and other processes on the machine are not counted.
+
+    Args:
+        made: the plan.
+        status: how far a run is; what is `finished` takes nothing, what is `trained` its tests alone.
+        engine: lays batches out.
+        machine: what the study runs on.
+    """
+    sampled = _Sampled(made, engine, machine)
+    training: dict[str, float] = {}
+    testing, memory = 0.0, 0
+    count = counts(made)
+    for run in made.runs:
+        far, (learned, tested) = status(run), count(run)
+        if far == "finished":
+            continue
+        testing += _PER_RUN + tested * sampled.test(run)[0]
+        memory = max(memory, sampled.test(run)[1])
+        if run.trains and run.method is not None and far != "trained":
+            share = learned // len(sampled.together.get(run.path, (run,))) if run.taught else learned  # of what a joint training reads
+            steps = engine.total_steps(run.method.training, share)
+            seconds, needed = sampled.step(run)
+            training[run.label] = training.get(run.label, 0.0) + steps * seconds + learned * _PER_QUESTION
+            memory = max(memory, needed)
+    weights = made.shape.parameters * sampled.width
+    beside = _PROCESS if machine.kind == "cpu" else 0.0
+    loading = (_LOADING + weights / _BYTES_PER_SECOND) if testing else 0.0
+    return Estimate(training, testing, loading, int(weights + beside + memory), machine, effective_groups(made.dataset, made.record.splits))
+
+
+@final
+@dataclass
+class _Sampled:
+    """Seconds and bytes of the plan's kinds of steps and tests, each laid out once."""
+
+    made: Plan
+    engine: Engine
+    machine: Machine
+    _steps: dict[tuple[Any, ...], tuple[float, int]] = field(default_factory=dict)
+    _tests: dict[tuple[Any, ...], tuple[float, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        model = self.made.config.model
+        self.width = 2 if model.dtype == "bfloat16" else 4
+        self.together = cohorts(self.made.runs, model.cohort or 1)
+
+    def adapter(self, run: PlannedRun) -> Adapter:
+        """What of a run's adapter costs time."""
+        return Adapter() if run.method is None else self.engine.adapter_of(run.method, self.made.shape)
+
+    def step(self, run: PlannedRun) -> tuple[float, int]:
+        """Seconds of a step of a run, its part of its cohort's, and bytes of the cohort's."""
+        assert run.method is not None
+        members = len(self.together.get(run.path, (run,)))
+        key = (run.label, members, run.prompt.model_dump_json(), run.method.training.model_dump_json())
+        if key not in self._steps:
+            config, shape, adapter = self.made.config, self.made.shape, self.adapter(run)
+            first = self.made.record.splits[0], self.made.cultures[0]
+            frame = trained_frame(self.made.dataset, *first, config) if run.made is None else run.made.frame
+            asked, training = self.made.dataset.questions(frame), run.method.training
+            sides = self.engine.first_batches(asked, self.made.tokens, training, run.prompt, members=members, seed=config.seed)
+            budget = config.model.nodes_per_pack
+            laid_out: Step = self.engine.training_step(sides, training.loss, run.prompt.score, adapter, nodes_per_pack=budget)
+            known: dict[str, Any] = {"width": self.width, "adapter": adapter, "members": members}
+            seconds = step_seconds(laid_out, shape, self.machine.rates, **known) / members
+            # Under gradient checkpointing a layer is computed once more: as much as its forward pass.
+            again = 4 / 3 if config.model.gradient_checkpointing else 1.0
+            needed = step_bytes(laid_out, shape, training=True, recomputed=config.model.gradient_checkpointing, **known)
+            self._steps[key] = (seconds * again, needed)
+        return self._steps[key]
+
+    def test(self, run: PlannedRun) -> tuple[float, int]:
+        """Seconds per tested question of a run, and bytes of a pack."""
+        key = (run.label, run.prompt.model_dump_json())
+        if key not in self._tests:
+            config, shape, adapter = self.made.config, self.made.shape, self.adapter(run)
+            frame = tested_frame(self.made.dataset, self.made.record.splits[0], self.made.cultures[0], config)
+            laid_out: Step = self.engine.testing_step(
+                self.made.dataset.questions(frame), self.made.tokens, run.prompt, adapter,
+                nodes_per_pack=config.evaluation.nodes_per_pack, seed=config.seed,
+            )  # fmt: skip
+            seconds = sum(seconds_of(pack, shape, self.machine.rates, width=self.width, training=False) for pack in laid_out.packs)
+            needed = step_bytes(laid_out, shape, width=self.width, training=False, adapter=adapter)
+            self._tests[key] = (seconds / max(1, laid_out.questions), needed)
+        return self._tests[key]
+
+
+def effective_groups(dataset: Dataset, splits: Sequence[Split]) -> float:
+    """Kish's effective number of the template groups on the tested sides: a group's weight is its share of the templates, over all splits.
+
+    Cultures and starts add none: they share the draw of templates.
+    """
+    groups = data.template_groups(dataset)
+    share: dict[str, float] = {}
+    for split in splits:
+        for template in split.test_templates:
+            share[groups[template]] = share.get(groups[template], 0.0) + 1 / len(split.test_templates)
+    squares = sum(value * value for value in share.values())
+    return sum(share.values()) ** 2 / squares if squares else 0.0
+
+
+def known_machine(made: Plan, folder: StudyFolder, engine: Engine) -> Machine:
+    """What a study runs on: as the plan was settled for it a moment ago, as it was written down where that was the same machine, or measured.
+
+    Raises:
+        UserError: the file of costs is damaged.
+    """
+    if made.machine is not None:
+        return made.machine
+    kind, free = engine.free_memory(made.config.model.device)
+    here = (kind, made.config.model.dtype, made.config.model.threads)
+    for line in reversed(read_log(folder.costs)):
+        if "rates" in line and tuple(line["here"]) == here:
+            return Machine(kind, free, Rates(**line["rates"]))
+    return this_machine(made.config, engine, made.shape)
+
+
+def note_estimate(folder: StudyFolder, made: Plan, found: Estimate) -> None:
+    """Writes down what was estimated, and from which rates."""
+    model = made.config.model
+    record = {"training": dict(found.training), "testing": found.testing, "loading": found.loading, "memory": found.memory}
+    here = (found.machine.kind, model.dtype, model.threads)
+    append_log(folder.costs, {"here": here, "rates": asdict(found.machine.rates), "estimated": found.seconds, **record})
+
+
+def note_taken(folder: StudyFolder, seconds: float, *, runs: int, failed: int) -> None:
+    """Writes down what this process took.
+
+    Args:
+        folder: the study's.
+        seconds: from the estimate to the end.
+        runs: that were missing when it began; other processes may have made some of them.
+        failed: that are missing still.
+    """
+    append_log(folder.costs, {"taken": seconds, "runs": runs, "failed": failed})

@@ -1,0 +1,120 @@
+"""What steps and tests of a study count, from a few of its own batches: laid out as they will be, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from affinage.backbone.attention import LONGEST_STRIP
+from affinage.config import PromptConfig, TrainingConfig
+from affinage.encode import Tokens
+from affinage.methods import ResolvedMethod, registry
+from affinage.pack import Branch, Packed, greedy_packs, pack, strips
+from affinage.records import MCQ, BackboneShape, Encoded, Rendered, Score
+from affinage.scoring import answer_branch, option_branches
+from affinage.study.costs.formulas import Adapter, Counts, Step
+from affinage.train import batches
+
+__all__ = ["adapter_of", "count", "first_batches", "testing_step", "training_step"]
+
+TESTED = 192
+"""Questions that stand for a test set, whole templates of it; more than one pack of the default budget needs."""
+
+
+def adapter_of(method: ResolvedMethod, shape: BackboneShape) -> Adapter:
+    """What costs time and memory of a method's adapter."""
+    trained = registry.get(method.name).count(method.settings, shape)
+    virtual = getattr(method.settings, "length", 0)
+    return Adapter(trained, virtual if isinstance(virtual, int) else 0, hasattr(method.settings, "targets"))
+
+
+def first_batches(
+    questions: Sequence[MCQ], tokens: Tokens, training: TrainingConfig, prompt: PromptConfig, *, members: int, seed: int
+) -> list[list[Encoded]]:
+    """First batches of one culture's questions under different seeds, which stand for those of a cohort's members.
+
+    Args:
+        questions: the culture's training side; only what stands in the batches is encoded.
+        tokens: the model's tokenizer.
+        training: batch size and order.
+        prompt: how questions are put.
+        members: of the cohort.
+        seed: of the first member's order.
+    """
+    bare = [Encoded(Rendered(mcq, "", (), "", ()), (), (), ()) for mcq in questions]
+    order = TrainingConfig(batch_size=training.batch_size, questions_per_template=training.questions_per_template)
+    chosen = [[each.rendered.mcq for each in next(batches(bare, order, seed + member, 0))] for member in range(members)] if bare else []
+    return [_encoded(batch, tokens, prompt, seed) for batch in chosen]
+
+
+def training_step(sides: Sequence[Sequence[Encoded]], loss: str, score: Score, adapter: Adapter, *, nodes_per_pack: int | None) -> Step:
+    """A step of a cohort.
+
+    Args:
+        sides: the batch of each member.
+        loss: `answer` or `choice`.
+        score: how options are compared.
+        adapter: its virtual tokens count as nodes.
+        nodes_per_pack: budget of a pack; None for a step in one.
+    """
+    read = [[option_branches(each, score) if loss == "choice" else [answer_branch(each)] for each in side] for side in sides if side]
+    placed = [[[_under(branch, adapter) for branch in own] for own in side] for side in read]
+    return Step(tuple(count(_laid_out(chosen)) for chosen in _packs(placed, nodes_per_pack)), sum(map(len, placed)))
+
+
+def testing_step(questions: Sequence[MCQ], tokens: Tokens, prompt: PromptConfig, adapter: Adapter, *, nodes_per_pack: int, seed: int) -> Step:
+    """The tests of some questions that stand for a whole side: neighbours by template, as evaluation packs hold them."""
+    near = sorted(questions, key=lambda mcq: (mcq.template_id, mcq.mcq_id))[:TESTED]
+    items = [[_under(branch, adapter) for branch in option_branches(each, prompt.score)] for each in _encoded(near, tokens, prompt, seed)]
+    chosen = greedy_packs(items, nodes_per_pack) if items else []
+    return Step(tuple(count(pack([branch for place in places for branch in items[place]])) for places in chosen), len(items))
+
+
+def count(packed: Packed) -> Counts:
+    """What of a pack costs time and memory."""
+    groups, _ = strips(packed, LONGEST_STRIP)
+    return Counts(
+        nodes=packed.nodes,
+        predicted=len(packed.predicting),
+        pairs=sum(group.queries.size * group.keys.shape[1] for group in groups),
+        queries=sum(group.queries.size for group in groups),
+        keys=sum(group.keys.size for group in groups),
+        groups=len(groups),
+        branches=len(packed.length),
+    )
+
+
+def _encoded(questions: list[MCQ], tokens: Tokens, prompt: PromptConfig, seed: int) -> list[Encoded]:
+    """Those that can be put to the model."""
+    encoded: list[Encoded] = tokens.encode_all(questions, prompt, seed=seed)[0] if questions else []
+    return encoded
+
+
+def _under(branch: Branch, adapter: Adapter) -> Branch:
+    """A sequence with virtual tokens before it, wherever the method puts them."""
+    return replace(branch, ids=(*range(-adapter.virtual, 0), *branch.ids), first=branch.first + adapter.virtual)
+
+
+def _packs(sides: Sequence[list[list[Branch]]], nodes_per_pack: int | None) -> Iterator[list[list[Branch]]]:
+    """The sequences of each pack, those of one adapter side by side, as `train.loss` cuts a step."""
+    waiting: list[list[Branch]] = []
+    filled, last = 0, -1
+    for member, side in enumerate(sides):
+        for places in [range(len(side))] if nodes_per_pack is None else greedy_packs(side, nodes_per_pack):
+            own = [branch for place in places for branch in side[place]]
+            nodes = pack(own).nodes
+            if waiting and nodes_per_pack is not None and filled + nodes > nodes_per_pack:
+                yield waiting
+                waiting, filled, last = [], 0, -1
+            if member == last:
+                waiting[-1].extend(own)
+            else:
+                waiting.append(own)
+            filled, last = filled + nodes, member
+    if waiting:
+        yield waiting
+
+
+def _laid_out(chosen: Sequence[Sequence[Branch]]) -> Packed:
+    """One pack of some adapters' sequences."""
+    return pack([replace(branch, adapter=place) for place, own in enumerate(chosen) for branch in own], adapters=len(chosen))
