@@ -75,17 +75,33 @@ class TestCard:
             assert "license" not in front(page)
             assert "No licence is filled in" in page
 
-    def test_it_says_what_a_culture_means_here(self, backbone: Backbone) -> None:
-        text = " ".join(model_card(card(backbone), Facts((), ""), Form("peft", "")).split())
+    @pytest.mark.parametrize("sources", [("blend",), (OPEN,), ("blend", "click"), ()])
+    def test_it_says_what_a_culture_means_here(self, sources: tuple[str, ...], backbone: Backbone) -> None:
+        text = " ".join(model_card(card(backbone, sources=sources), Facts((), ""), Form("peft", "")).split())
         for said in (
             '"Spain" is a label of a country or region',
-            "the majority of about five annotators",
-            "four options and are in English",
             "describes no person",
             "may repeat stereotypes",
             "not for guessing or assigning anyone's culture",
         ):
             assert said in text
+        for said in ("the majority of about five annotators", "four options and are in English", "the majority of a few annotators"):
+            assert (said in text) == (sources == ("blend",)), said
+        assert ("is what the data set says it is; see Terms." in text) == (sources != ("blend",))
+
+    def test_it_says_whose_questions_were_trained_on(self, backbone: Backbone, tmp_path: Path) -> None:
+        def text(name: str, **settings: Any) -> str:
+            values = registry.get(name).settings.model_validate(settings).model_dump(mode="json")
+            made = card(backbone, method=name, settings=values)
+            return " ".join(model_card(made, facts(tmp_path, made), Form("affinage", "")).split())
+
+        cultures = ("Spain", "Mexico", "Iran")
+        alone, joint, out = text("lora"), text("lora-hyper", cultures=cultures), text("lora-hyper", cultures=cultures, held_out=("Spain",))
+        assert "It was trained on multiple-choice questions of cultural common sense under the label `Spain`." in alone
+        assert "part for the label `Spain` of one training on multiple-choice questions of cultural common sense under the labels Spain, Mexico," in joint
+        assert "of which no question was trained on (zero-shot)" in out
+        assert "under the labels Mexico, Iran." in out
+        assert "under the label `Spain`" not in joint + out
 
     def test_scores_stand_there_with_intervals_beside_the_untouched_model(self, backbone: Backbone, in_study: Path) -> None:
         known = facts(in_study, card(backbone))
@@ -180,6 +196,15 @@ class TestUpload:
         assert not any(parent.encode() in path.read_bytes() for path in work.iterdir())
         adapters.load(work, backbone)
 
+    def test_an_import_of_an_earlier_version_is_sent_without_its_places(self, backbone: Backbone, tmp_path: Path) -> None:
+        place = backbone.identity.id
+        said = f"names its base model '/home/somebody/base' without a revision. It was bound to {place} (another name), digest abc"
+        work = tmp_path / "work"
+        work.mkdir()
+        made = prepare(saved(tmp_path / "adapter", backbone, imported=said), work)
+        assert f"names its base model 'base' without a revision. It was bound to {Path(place).name} (another name), digest abc" in made.page
+        assert not any(each in path.read_bytes() for path in work.iterdir() for each in (b"/home/somebody", str(Path(place).parent).encode()))
+
     def test_terms_that_forbid_it_are_refused_by_name(self, backbone: Backbone, tmp_path: Path) -> None:
         closed = [name for name in choice_sources if not choice_sources.get(name).terms.may_pass_on]
         assert closed, "some source forbids it"
@@ -204,6 +229,8 @@ class TestUpload:
     def test_an_adapter_that_does_not_tell_its_data_is_refused(self, backbone: Backbone, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"found no word on the data .*Import it again with --source NAME"):
             prepare(saved(tmp_path / "adapter", backbone, sources=()), tmp_path)
+        with pytest.raises(UserError, match=r"found no word on the data .*"):  # of no one culture, and yet it has seen questions
+            prepare(saved(tmp_path / "adapter", backbone, sources=(), culture=""), tmp_path)
 
     @pytest.mark.parametrize(
         "error",

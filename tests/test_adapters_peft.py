@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from affinage import adapters
 from affinage.adapters import AdapterCard
 from affinage.adapters import export as exports
 from affinage.adapters.export import Exported, FormatError, export_embeddings, export_merged, export_peft, formats
-from affinage.adapters.logits import apart, own_attention, read, read_embeddings, sequences
+from affinage.adapters.facts import facts
+from affinage.adapters.logits import apart, own_attention, read, read_embeddings, read_peft, sequences
 from affinage.adapters.peft_in import Told, import_peft, read_peft_folder
 from affinage.backbone import Backbone, load
 from affinage.config import ModelConfig
 from affinage.methods import Adapter, registry
 from affinage.methods.base import normal
+from affinage.methods.together import Shared
 from affinage.pack import Branch
 from affinage.records import UserError
 from tiny import LETTERS, write_model, write_tokenizer
@@ -77,6 +80,15 @@ class TestImport:
         assert "that it was trained on these very weights, and on what data, could not be" in card.imported
         assert adapters.read_card(tmp_path / "mine") == card
         assert card.backbone == peft_backbone.identity
+
+    def test_places_of_models_are_said_by_their_last_name_alone(self, peft_backbone: Backbone, tmp_path: Path) -> None:
+        shutil.copytree(FILES / "peft-0.21-lora", tmp_path / "theirs")
+        config = tmp_path / "theirs" / "adapter_config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "/home/somebody/models/base"}))
+        said = taken(tmp_path / "theirs", peft_backbone, tmp_path / "mine").imported
+        assert "names its base model 'base' without a revision" in said
+        assert "/" not in said
+        assert Path(peft_backbone.identity.id).name in said
 
     def test_an_old_prefix_of_as_many_heads_as_queries_is_refused_by_its_shape(self, peft_backbone: Backbone, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"prompt_embeddings of shape \[3, 128\]; expected prompt_embeddings \[3, 64\]"):
@@ -179,6 +191,7 @@ CASES: dict[str, dict[str, Any]] = {
     "prefix-tuning": {"length": 3},
     "p-tuning": {"root": (2, "People like:", 2), "encoder": "mlp"},
     "lora": {"rank": 2, "alpha": 5.0, "rank_stabilised": True},
+    "lora-hyper": {"cultures": ("Atlantis", "Lemuria"), "rank": 2, "code": 4, "place": 2, "hidden": 4},
     "prefix-tuning-plus": {},
     "p-tuning in the middle": {"root": (2,), "before_answer": (2,), "encoder": "mlp"},
 }
@@ -187,6 +200,7 @@ HELD = {
     "prefix-tuning": ("peft",),
     "p-tuning": ("peft", "embeddings"),
     "lora": ("peft", "merged"),
+    "lora-hyper": ("peft", "merged"),
     "prefix-tuning-plus": (),
     "p-tuning in the middle": (),
 }
@@ -220,7 +234,7 @@ class TestExport:
     @pytest.mark.parametrize("name", CASES)
     def test_each_method_in_the_formats_that_hold_it(self, name: str, backbone: Backbone, tiny_folder: Path, tmp_path: Path) -> None:
         adapter = saved(name, backbone, tmp_path / "adapter")
-        assert formats(adapter, adapters.read_card(tmp_path / "adapter")) == HELD[name]
+        assert formats(adapter, adapters.read_card(tmp_path / "adapter"), tmp_path / "adapter") == HELD[name]
 
         def fresh(dtype: str) -> Backbone:
             return load(ModelConfig.model_validate({"id": str(tiny_folder), "dtype": dtype, "device": "cpu", "threads": 1}))
@@ -276,6 +290,47 @@ class TestExport:
             export_peft(tmp_path / "adapter", backbone, tmp_path / "peft")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
 
+    def test_a_failing_peft_leaves_nothing_in_the_model(self, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        peft = pytest.importorskip("peft")
+        saved("lora", backbone, tmp_path / "adapter")
+        before = [id(module) for module in backbone.model.modules()]
+
+        def fails(wrapped: Any, *given: Any, **named: Any) -> None:
+            assert any("lora" in name for name, _ in wrapped.named_modules())
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(peft.PeftModel, "load_adapter", fails)
+        with pytest.raises(ZeroDivisionError):
+            read_peft(backbone, tmp_path / "adapter", sequences(backbone.shape.vocabulary), "eager")
+        assert [id(module) for module in backbone.model.modules()] == before
+        assert not hasattr(backbone.model, "peft_config")
+
+    def test_a_faulty_setting_is_named_with_its_file(self, backbone: Backbone, tmp_path: Path) -> None:
+        saved("lora", backbone, tmp_path / "adapter")
+        path = tmp_path / "adapter" / "affinage.json"
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps({**values, "settings": {**values["settings"], "rank": 0}}))
+        for read_it in (adapters.settings_of, lambda card, folder: facts(folder, card)):
+            with pytest.raises(UserError, match=r"affinage\.json.*rank"):
+                read_it(adapters.read_card(tmp_path / "adapter"), tmp_path / "adapter")
+
+    def test_a_part_of_a_joint_training_is_plain_lora_to_others(self, backbone: Backbone, tmp_path: Path) -> None:
+        """As a run of a culture that is not the first puts its part into its folder."""
+        pytest.importorskip("peft")
+        both = saved("lora-hyper", backbone, tmp_path / "adapter")
+        assert isinstance(both, Shared)
+        own = both.under("Lemuria")
+        card = replace(adapters.read_card(tmp_path / "adapter"), culture="Lemuria")
+        adapters.save(own, tmp_path / "lemuria", card)
+        assert export_peft(tmp_path / "lemuria", backbone, tmp_path / "peft").checked.startswith("PEFT itself loads this folder")
+        branches = sequences(backbone.shape.vocabulary)
+        with torch.no_grad():
+            ours, others = (read(backbone, branches, [each]) for each in (own, both))
+        theirs = read_peft(backbone, tmp_path / "peft", branches, "eager")
+        assert apart(ours, [theirs], torch.float32).equal
+        assert not apart(others, [theirs], torch.float32).equal
+        assert json.loads((tmp_path / "peft" / "adapter_config.json").read_text())["peft_type"] == "LORA"
+
     def test_p_tuning_is_handed_on_as_prompt_tuning(self, backbone: Backbone, tmp_path: Path) -> None:
         saved("p-tuning", backbone, tmp_path / "adapter")
         assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["peft_type"] == "P_TUNING"
@@ -304,7 +359,15 @@ class TestExport:
         def fresh(kind: str) -> Backbone:
             return load(ModelConfig.model_validate({"id": str(tiny_folder), "dtype": kind, "device": "cpu", "threads": 1}))
 
-        said = export_merged(tmp_path / "adapter", fresh, tmp_path / "merged", dtype=dtype, base="org/name").checked
+        asked: list[Backbone] = []
+
+        def kept(kind: str) -> Backbone:
+            asked.append(fresh(kind))
+            return asked[-1]
+
+        said = export_merged(tmp_path / "adapter", kept, tmp_path / "merged", dtype=dtype, base="org/name").checked
+        assert {value.dtype for value in asked[-1].model.parameters()} == {getattr(torch, dtype)}
+        assert {value.dtype for value in asked[-1].model.buffers()} == {torch.float32}  # as whoever loads the files makes them
         assert ("% of the most probable tokens differ" in said) == (dtype == "bfloat16")
         merged = LlamaForCausalLM.from_pretrained(tmp_path / "merged")
         assert merged.dtype == getattr(torch, dtype)

@@ -17,7 +17,7 @@ import pytest
 from affinage.audit import audit, tables, write_audit
 from affinage.audit.agreement import agreements, same_answer
 from affinage.audit.base import EVERY, Audit, as_json
-from affinage.audit.composition import composition, duplicates, kish
+from affinage.audit.composition import composition, duplicates
 from affinage.audit.findings import program_of
 from affinage.audit.page import html, markdown
 from affinage.audit.precision import ERRORS_NEEDED, paired_gain, precision, unpaired_gain
@@ -27,6 +27,7 @@ from affinage.data import Dataset, Terms, choice_sources, load, make_splits
 from affinage.data.base import AGREEMENT, NO_LICENCE, as_frame
 from affinage.data.rows import assemble
 from affinage.records import BASELINES, MCQ, Fault, Split, UserError
+from affinage.stats import kish
 from tiny import questions
 
 TERMS = Terms("CC-BY-4.0", "Somebody, Questions, 2026", "https://example.org", "Be kind.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +15,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 import affinage.adapters.hub
+import affinage.backbone
 from affinage import adapters
 from affinage.adapters import AdapterCard
 from affinage.adapters.hub import Upload
-from affinage.backbone import Backbone
+from affinage.backbone import Backbone, load
 from affinage.cli import app
+from affinage.config import ModelConfig
 from affinage.methods import registry
 from affinage.methods.base import normal
 from small_studies import BASE, SPLIT, Small
@@ -163,6 +167,16 @@ class TestImport:
         assert "found no name of a base model in its files" in refused(*given)
         assert "names no base model" in run(*given, "--model", tiny_folder).stdout
 
+    def test_a_revision_of_its_base_model_is_not_asked_of_another(self, theirs: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+        path = theirs / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": "org/base", "revision": "abc"}))
+        asked: list[ModelConfig] = []
+        real = affinage.backbone.describe
+        monkeypatch.setattr(affinage.backbone, "describe", lambda config: asked.append(config) or real(config))
+        run("adapters", "import", theirs, "--culture", "Atlantis", "--to", tmp_path / "mine", "--model", tiny_folder)
+        run("adapters", "import", theirs, "--culture", "Atlantis", "--to", tmp_path / "its", "--model", tiny_folder, "--revision", "main")
+        assert [config.revision for config in asked] == [None, "main"]
+
     @pytest.mark.parametrize(("content", "message"), [(None, "No such file"), ("\n \n", "found an empty file")])
     def test_a_list_of_templates_that_is_none(self, content: str | None, message: str, theirs: Path, tmp_path: Path) -> None:
         if content is not None:
@@ -197,6 +211,19 @@ class TestPush:
         monkeypatch.setattr(affinage.adapters.hub, "push", sent)
         assert "Uploaded: https://hub/commit" in run("adapters", "push", lora, "--repo", "me/spain", "--private", "--yes").stdout
         assert asked == [(["README.md", "adapter_config.json", "adapter_model.safetensors", "affinage.json"], "me/spain", True)]
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (pip install affinage[quantise])")
+def test_an_adapter_of_a_quantised_model_finds_it_again(tiny_folder: Path, tmp_path: Path) -> None:
+    quantised = load(ModelConfig(id=str(tiny_folder), dtype="float32", device="cpu", threads=1, quantisation="8bit"))
+    folder = saved("lora", quantised, tmp_path / "adapter", rank=2)
+    assert adapters.read_card(folder).backbone == quantised.identity
+    assert "8bit weights" in run("adapters", "show", folder).stdout
+    run("ask", folder, "What?", "--tokens", "1", "--dtype", "float32")
+    assert re.search(r"backbone +ok", RUN.invoke(app, ["doctor", str(folder)]).output)
+    message = refused("adapters", "export", folder, "--to", tmp_path / "to", "--format", "merged")
+    assert "found one of a model in 8bit weights" in message
+    assert not (tmp_path / "to").exists()
 
 
 def test_every_command_refuses_an_adapter_of_another_backbone(lora: Path, tmp_path: Path) -> None:

@@ -52,7 +52,10 @@ def cohort(backbone: Backbone, asked: Sequence[Sequence[Encoded]], folder: Path,
             done.append(place)
 
         members.append(Member(start(backbone), encoded, place, RunFolder(folder / str(place)), None, on_step, on_done, on_failed))
-    train_cohort(backbone, members, training, prompt=TEXT, checkpoint=folder / "checkpoint.safetensors", nodes_per_pack=nodes_per_pack)
+    checkpoint = folder / "checkpoint.safetensors"
+    train_cohort(
+        backbone, members, training, prompt=TEXT, checkpoint=checkpoint, nodes_per_pack=nodes_per_pack, on_cut=lambda cut: cut.after
+    )
     return members
 
 

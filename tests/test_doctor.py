@@ -225,6 +225,14 @@ class TestCommand:
         assert re.search(r"tensors +wrong +192 values that are no numbers", result.output)
         assert "Train the adapter again" in result.output
 
+    def test_a_model_that_cannot_be_loaded_is_a_check(self, backbone: Backbone, tmp_path: Path) -> None:
+        folder = saved("prompt-tuning", backbone, tmp_path / "adapter")
+        result = RUN.invoke(app, ["doctor", str(folder), "--model", str(tmp_path / "nowhere")])
+        assert result.exit_code == 1, result.output
+        assert re.search(r"tensors +ok", result.output)
+        assert re.search(r"backbone +wrong", result.output)
+        assert "1 wrong" in result.output
+
     def test_files_that_cannot_be_read_end_before_the_model_is_loaded(self, tmp_path: Path) -> None:
         (tmp_path / "adapter_config.json").write_text("{}")
         result = RUN.invoke(app, ["doctor", str(tmp_path)])

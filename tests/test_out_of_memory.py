@@ -60,7 +60,13 @@ def _train(backbone: Backbone, folder: Path, nodes_per_pack: int | None, **more:
     cuts: list[Cut] = []
     members = _members(backbone, folder)
     checkpoint = folder / "checkpoint.safetensors"
-    train_cohort(backbone, members, plan(**EPOCHS), prompt=TEXT, checkpoint=checkpoint, nodes_per_pack=nodes_per_pack, on_cut=cuts.append, **more)
+
+    def on_cut(cut: Cut) -> int:
+        cuts.append(cut)
+        return cut.after
+
+    more = {"on_cut": on_cut, **more}
+    train_cohort(backbone, members, plan(**EPOCHS), prompt=TEXT, checkpoint=checkpoint, nodes_per_pack=nodes_per_pack, **more)
     return [tensors_of(member.adapter) for member in members], cuts
 
 
@@ -70,6 +76,34 @@ def test_without_a_way_out_the_training_ends_there(backbone: Backbone, tmp_path:
     monkeypatch.setattr(lockstep, "out_of_memory", lambda error: False)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         _train(backbone, tmp_path, None)
+
+
+@pytest.mark.parametrize("budget", [None, 100_000])
+def test_where_nobody_keeps_the_change_a_step_that_does_not_fit_is_an_error(
+    budget: int | None, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, calls = allocator(200, since=3)
+    monkeypatch.setattr(lockstep, "cohort_losses", losses)
+    with pytest.raises(UserError, match=r"training step 4: found a step in .*pack.* that does not fit into memory: .*can't allocate memory"):
+        _train(backbone, tmp_path, budget, on_cut=None)
+    assert len(calls) == 4
+
+
+def test_the_budget_in_force_is_gone_on_with(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses, calls = allocator(200, since=3)
+    monkeypatch.setattr(lockstep, "cohort_losses", losses)
+    told: list[int | None] = []
+
+    def on_cut(cut: Cut) -> int:
+        told.append(cut.before)
+        return 60  # another process cut to this meanwhile
+
+    _train(backbone, tmp_path, 100_000, on_cut=on_cut)
+    assert told == [100_000]
+    assert max(calls[4:]) < 200
+    with pytest.raises(UserError, match="a checkpoint of another plan"):
+        _train(backbone, tmp_path, 100)
+    _train(backbone, tmp_path, 60)  # what is on disk is of that budget
 
 
 @pytest.mark.parametrize("budget", [None, 100_000])
@@ -126,6 +160,12 @@ def test_one_question_that_does_not_fit_is_an_error_with_what_to_do(backbone: Ba
     with pytest.raises(UserError, match=r"training step 1: found one question \(\d+ nodes\) that does not fit into memory.*gradient_checkpointing"):
         _train(backbone, tmp_path, None)
     assert len(calls) < 12, "halving ends"
+
+
+def test_a_budget_is_not_cut_for_one_question_that_is_the_largest_pack() -> None:
+    with pytest.raises(UserError, match=r"found one question \(900 nodes\)"):
+        lockstep._smaller(0, 1000, [(12, 700), (1, 900)], "full")
+    assert lockstep._smaller(0, 1000, [(12, 900), (1, 700)], "full").after == 450
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from affinage.records import UserError
-from affinage.store import append_log, canonical_digest, cut_log, read_json, read_log, run_path, sweep, write_atomically, write_json
+from affinage.store import append_log, canonical_digest, cut_log, disk_full, read_json, read_log, run_path, sweep, write_atomically, write_json
 from affinage.store.folder import RunFolder, file_name
 
 
@@ -158,6 +158,24 @@ def test_damage_before_the_last_line_is_named_with_its_line(tmp_path: Path) -> N
     log.write_bytes(b'{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(UserError, match=r"train\.jsonl:2: found a damaged line"):
         cut_log(log, 3)
+
+
+def test_in_a_file_of_several_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:
+    log = tmp_path / "changes.jsonl"
+    append_log(log, {"after": 8})
+    log.write_bytes(log.read_bytes() + b'{"aft')
+    append_log(log, {"after": 4})
+    assert read_log(log, strict=False) == ({"after": 8}, {"after": 4})
+    with pytest.raises(UserError, match=r"changes\.jsonl:2: found a damaged line"):
+        read_log(log)
+
+
+def test_a_full_disk_is_known_by_what_it_caused() -> None:
+    mended = UserError("file", "a full disk", "room", "")
+    mended.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert disk_full(mended)
+    assert disk_full(RuntimeError("safetensors: No space left on device (os error 28)"))
+    assert not disk_full(OSError(errno.EACCES, "denied"))
 
 
 def test_a_full_disk_takes_back_the_part_of_the_line_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from affinage.config import StudyConfig
 from affinage.records import UserError
 from affinage.store import Checkout, StudyFolder, append_log, claim, files, read_all_scores, read_study
-from affinage.study import Event, Outcome, plan, run
+from affinage.study import Event, Outcome, costs, plan, run
 from affinage.study.sides import trained_frame
 from study_fakes import CLEAN, STEPS, Fake, call_at_each_write, contents, study, write_questions
 
@@ -337,10 +338,33 @@ def test_a_folder_keeps_its_study(config: StudyConfig, questions: Path, tmp_path
     assert "Give another --out" in str(error.value)
 
 
+def test_who_comes_second_takes_what_the_first_settled(questions: Path, tmp_path: Path) -> None:
+    """Both found the folder empty, and measured other rates."""
+    model = {"id": "fake", "dtype": "float32", "threads": 1}
+    open_config = study(questions, model=model, starts=1, methods=[{"name": "lora"}])
+    out, first = tmp_path / "out", Fake()
+    assert _run(study(questions, model={**model, "cohort": 2, "nodes_per_pack": 77}, starts=1, methods=[{"name": "lora"}]), tmp_path / "x", first).complete
+    begun = (tmp_path / "x" / "study.yaml").read_bytes()
+
+    def measure(shape: Any, model: Any) -> Any:
+        out.mkdir()
+        (out / "study.yaml").write_bytes(begun)
+        return costs.given_rates(1.0)
+
+    outcome = run(open_config, out, engine=replace(Fake().engine(), measure=measure), standing=CLEAN, poll=0.02)
+    assert outcome.complete
+    kept = read_study(out).config.model
+    assert (kept.cohort, kept.nodes_per_pack) == (2, 77)
+    (out / "study.yaml").unlink()
+    (out / "study.yaml").write_bytes(begun)
+    with pytest.raises(UserError, match=r"model\.cohort: 2 there, 3 now"):
+        _run(study(questions, model={**model, "cohort": 3, "nodes_per_pack": 77}, starts=1, methods=[{"name": "lora"}]), out, Fake())
+
+
 def test_changed_data_or_model_are_not_mixed_into_a_study(config: StudyConfig, questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     _run(config, out, Fake())
-    with pytest.raises(UserError, match=r"plan\.json: found a study that was begun with other model, runs"):
+    with pytest.raises(UserError, match=r"plan\.json: found a study that was begun with other model, runs.*remove \S*plan\.json and \S*questions\.parquet"):
         _run(config, out, Fake(digest="e" * 64))
     with pytest.raises(UserError, match="begun with other model, runs"):
         _run(config, out, Fake(template="thinking"))

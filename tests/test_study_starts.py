@@ -18,7 +18,8 @@ from affinage.config import MethodConfig, StudyConfig, TrainingConfig, validated
 from affinage.methods import registry
 from affinage.methods.combining import joined, similarity
 from affinage.records import UserError
-from affinage.store import UNTRAINED, RunFolder, StudyFolder, read_json, read_state
+from affinage.store import UNTRAINED, RunFolder, RunState, StudyFolder, read_json, read_state
+from affinage.store.runs import write_state
 from affinage.study import Engine, Plan, PlannedRun, plan
 from affinage.study import run as run_study
 from study_fakes import CLEAN, STEPS, Fake, study, write_questions
@@ -129,12 +130,35 @@ def test_where_the_first_training_fails_what_begins_from_it_fails_by_name_and_is
     assert run_study(config, tmp_path, engine=engine(), standing=CLEAN).complete
 
 
+@pytest.mark.parametrize("cohort", [1, 2])
+def test_a_failure_that_cannot_be_written_down_keeps_nobody_waiting(cohort: int, questions: Path, tmp_path: Path) -> None:
+    """The first run's folder was begun under another plan, so that it can neither go on nor say that it failed."""
+    config = study(questions, cohort=cohort, methods=BOTH, starts=1, splits={"kind": "folds", "folds": 2, "count": 1, "development": False})
+    made = plan(config, engine=engine(), standing=CLEAN)
+    source = next(run for run in made.runs if run.trained_culture == "Spain" and run.begins == "fresh")
+    write_state(StudyFolder(tmp_path).run(source.path), RunState(source.determinants, {"threads": 99}))
+    outcome = run_study(config, tmp_path, engine=engine(), standing=CLEAN, poll=0.01)
+    failed = {(planned.label, planned.trained_culture): reason for planned, reason in outcome.failures}
+    assert set(failed) == {("prompt-tuning", "Spain"), *(("spot", culture) for culture in (UNTRAINED, "Spain", "Iran"))}
+    assert "a run that was begun with another" in failed["prompt-tuning", "Spain"]
+    assert "the adapter of Spain, which was not trained yet" in failed["spot", "Iran"]
+
+
+def test_two_prompts_are_two(questions: Path) -> None:
+    methods = [
+        {"name": "prompt-tuning", "settings": {"length": 4}},
+        {"name": "prompt-tuning", "label": "twice", "settings": {"length": 8}, "start": "tailor:Spain+Spain"},
+    ]
+    with pytest.raises(UserError, match=r"methods\.twice\.start: found 'tailor:Spain\+Spain'; expected two different names"):
+        plan(study(questions, methods=methods), engine=engine(), standing=CLEAN)
+
+
 def test_what_begins_from_an_unfinished_run_waits_for_it(questions: Path, tmp_path: Path) -> None:
     from affinage.study.starts import begin, waits  # noqa: PLC0415
 
     made = plan(study(questions, methods=BOTH), engine=engine(), standing=CLEAN)
     run = next(run for run in made.runs if run.sources)
-    session: Any = SimpleNamespace(folder=StudyFolder(tmp_path), made=made, backbone=None)
+    session: Any = SimpleNamespace(folder=StudyFolder(tmp_path), made=made, backbone=None, given_up=set())
     assert waits(session, run)
     with pytest.raises(UserError, match="the adapter of Spain, which was not trained yet"):
         begin(session, run)

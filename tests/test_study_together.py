@@ -22,7 +22,7 @@ METHODS: list[dict[str, Any]] = [
     {"name": "lora-hyper", "settings": {**HYPER, "held_out": ["Iran"]}},
     {"name": "lora-hyper", "label": "zero-shot", "settings": {**HYPER, "held_out": "each", "source": "code"}},
     {"name": "contrastive-prefix", "settings": {"length": 2, "start": "random"}},
-    {"name": "lora-mixture", "settings": {"rank": 1, "experts": 2, "top": 1, "hidden": 2, "code": 2, "targets": ["q_proj", "v_proj"]}},
+    {"name": "lora-mixture", "settings": {"rank": 1, "experts": 2, "top": 2, "hidden": 2, "code": 2, "targets": ["q_proj", "v_proj"]}},
     {"name": "full"},
 ]
 TEMPLATES = 12

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -322,6 +324,60 @@ def test_a_search_that_is_over_loads_no_model(questions: Path, whole: Outcome) -
     again = run(questions, whole.out, workshop)
     assert (workshop.loads, workshop.rates) == (0, [])
     assert again.found == whole.found
+
+
+def test_a_trial_whose_folder_was_removed_is_made_again_and_no_other(questions: Path, tmp_path: Path) -> None:
+    config = searched(questions, **ONE)
+    whole = run(questions, tmp_path, config=config, trials=3, prune=False)
+    shutil.rmtree(search_folder(tmp_path, SPLIT, "prompt-tuning") / "001")
+    workshop = Workshop()
+    again = run(questions, tmp_path, workshop, config, trials=3, prune=False)
+    assert [trial.number for trial in again.found[0].trials] == [0, 1, 2]
+    assert (again.found[0].trials[0], again.found[0].trials[2]) == (whole.found[0].trials[0], whole.found[0].trials[2])
+    assert len(workshop.rates) == 1
+
+
+def test_what_failed_for_another_reason_is_tried_again_by_the_next_command(questions: Path, tmp_path: Path) -> None:
+    config, broken = searched(questions, **ONE), Workshop()
+
+    def train(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the network is down")
+
+    broken.train = train  # type: ignore[method-assign]
+    outcome = run(questions, tmp_path, broken, config, trials=12)
+    assert "5 failed trials and no other; the last: RuntimeError: the network is down" in outcome.failures[SPLIT, "prompt-tuning"]
+    assert "run the same command again" in outcome.failures[SPLIT, "prompt-tuning"]
+    after = run(questions, tmp_path, config=config, trials=12)
+    assert after.found[0].best is not None
+    assert after.found[0].count("failed") >= 5
+
+
+def test_a_full_disk_is_no_failed_trial(questions: Path, tmp_path: Path) -> None:
+    config, full = searched(questions, **ONE), Workshop()
+
+    def train(*_: Any, **__: Any) -> None:
+        raise UserError("checkpoint", "a full disk", "room", "Free some.") from OSError(errno.ENOSPC, "No space left on device")
+
+    full.train = train  # type: ignore[method-assign]
+    outcome = run(questions, tmp_path, full, config)
+    assert "a full disk" in outcome.failures[SPLIT, "prompt-tuning"]
+    (trial,) = outcome.found[0].trials
+    assert trial.state == "running"
+    after = run(questions, tmp_path, config=config)
+    assert after.found[0].trials[0].state == "complete"
+    assert after.found[0].trials[0].values == trial.values
+
+
+def test_a_method_s_defaults_in_a_preset_do_not_override_what_its_trials_used(
+    questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = searched(questions, training={"steps": STEPS, "rate": 0.02}, **ONE)
+    outcome = run(questions, Path("out"), config=config, trials=2, only=("settings.length",))
+    made = plan(tuned(outcome), engine=Workshop().engine(), standing=CLEAN)
+    assert {planned.method.training.rate for planned in made.runs if planned.method is not None} == {0.02}
+    named = yaml.safe_load((tmp_path / "out" / "tuned.yaml").read_text(encoding="utf-8"))["methods"][0]["preset"]
+    assert Path(named) == tmp_path / "out" / "presets" / "prompt-tuning.yaml"  # from wherever the study is run
 
 
 def test_a_larger_budget_goes_on_and_another_search_is_refused(questions: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from affinage.backbone import sdpa
 from affinage.backbone.attention import LONGEST_STRIP, Prefix, Tree, Window, attend, dense_attend, plant
 from affinage.backbone.terms import Additive
 from affinage.pack import Branch, Packed, pack
@@ -202,12 +203,13 @@ def test_padding_reads_no_node_of_another_adapter() -> None:
     packed = pack([Branch((1, 2, 3, 4, 5, 6), 1, 0), Branch((1, 2), 1, 1), Branch((1, 3, 4, 5), 1, 1)], 2)
     tree = plant(packed, (None, None), CPU)
     at = 0
+    chosen, _ = sdpa._rows(tree, packed.nodes)
     for group in tree.groups:
-        keys = tree.keys.index[at : at + group.key_position.numel()].view(group.key_position.shape)
+        keys = chosen.index[at : at + group.key_position.numel()].view(group.key_position.shape)
         at += keys.numel()
         owner = np.searchsorted(packed.segments, keys.numpy(), side="right") - 1
         assert (owner == group.adapter[:, None].numpy()).all()
-    assert at == len(tree.keys.index)
+    assert at == len(chosen.index)
 
 
 def test_gradients_of_shared_nodes_are_summed_up_in_float32() -> None:

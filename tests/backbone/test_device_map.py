@@ -33,7 +33,7 @@ def model_config(folder: Path, **values: Any) -> ModelConfig:
 def tensors(tree: Tree) -> list[Tensor]:
     """Every tensor that a layer may read."""
     groups = [each for g in tree.groups for each in (g.adapter, g.query_position, g.key_position)]
-    gathers = [each for g in (tree.queries, tree.keys, tree.back) for each in (g.index, g.order, g.first)]
+    gathers = [tree.queries.index, tree.queries.order, tree.queries.first]
     assert tree.prefix is not None
     assert tree.additive is not None
     assert tree.gates is not None
@@ -61,6 +61,7 @@ def test_a_tree_goes_to_a_device_whole_and_once() -> None:
     assert other.gates.shape == (packed.nodes, 5)
     assert other.groups is moved.groups
     assert moved.masks is not tree.masks
+    assert tree.copies[META].copies == {}  # not one that it stands in itself
 
 
 def spread(backbone: Backbone) -> Backbone:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, AutoConfig
 
+from affinage.backbone import probe as probes
 from affinage.backbone.attention import attend
 from affinage.backbone.probe import Probe, probe, probe_configuration, require, tiny
 from affinage.records import UserError
@@ -200,6 +201,16 @@ def test_the_result_is_remembered_per_configuration(tmp_path: Path) -> None:
     assert remembered.layer_types == result.layer_types
     assert probe_configuration(AutoConfig.for_model("llama", rms_norm_eps=1e-3), tmp_path).passed
     assert len(list((tmp_path / "probes").iterdir())) == 2
+
+
+def test_another_kernel_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, real = AutoConfig.for_model("llama"), Path.read_text
+    for changed in ("strips.py", "gather.py", "attention.py", "pack.py"):
+        before = set((tmp_path / "probes").glob("*"))
+        monkeypatch.setattr(Path, "read_text", lambda path, *given, **named: real(path, *given, **named) + "#" * (path.name == changed))
+        monkeypatch.setattr(probes, "probe", lambda *given: Probe("M", (), "", 0.0, 0.0, 1e-5))
+        probe_configuration(config, tmp_path)
+        assert len(set((tmp_path / "probes").glob("*")) - before) == 1, changed
 
 
 def test_a_passed_probe_has_no_reason() -> None:

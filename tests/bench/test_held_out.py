@@ -17,12 +17,13 @@ from transformers import LlamaForCausalLM
 from typer.testing import CliRunner
 
 from affinage.backbone import load
+from affinage.bench.held_out.course import Limits
 from affinage.bench.held_out.curves import Curve, Point, Ratio, Standing, Target, mean_curve, ratio, reached, summary, targets
 from affinage.bench.held_out.figure import write_figure
 from affinage.bench.held_out.judge import Judge
 from affinage.bench.held_out.ours import OurLearning
 from affinage.bench.held_out.page import Race, as_dict, markdown, write
-from affinage.bench.held_out.race import METHOD, STUDY, Limits, race
+from affinage.bench.held_out.race import METHOD, STUDY, race
 from affinage.bench.held_out.side import OURS, TRL
 from affinage.bench.held_out.worker import LossDesk
 from affinage.bench.material import Material, material
@@ -40,14 +41,14 @@ from affinage.train import Batch, cohort_losses, train
 LIMITS = Limits(steps=4, seconds=1e9, every=2)
 
 
-def at(steps: int, seconds: float, loss: float, accuracy: float = 0.25) -> Point:
-    return Point(steps, seconds, 100 * steps, Standing(loss, accuracy))
+def at(steps: int, seconds: float, loss: float, accuracy: float = 0.25, choice: float = 1.0) -> Point:
+    return Point(steps, seconds, 100 * steps, Standing(loss, accuracy, choice))
 
 
 THEIRS = (at(0, 0, 6.0), at(5, 50, 4.0, 0.5), at(10, 100, 3.0, 0.25))
 OURS_FAST = (at(0, 0, 5.0), at(5, 10, 3.0, 0.5), at(10, 20, 1.0, 0.75))
 OURS_SLOW = (at(0, 0, 5.0), at(5, 10, 4.5), at(10, 40, 4.5))
-UNTOUCHED = Standing(5.0, 0.3)
+UNTOUCHED = Standing(5.0, 0.3, 1.4)
 
 
 def test_targets_are_functions_of_the_peer_and_the_untouched_model() -> None:
@@ -55,7 +56,7 @@ def test_targets_are_functions_of_the_peer_and_the_untouched_model() -> None:
     assert (best.measure, best.value) == ("loss", 3.0)
     assert way.value == pytest.approx(5.0 - 0.9 * 2.0)
     assert (untouched.value, accuracy.measure, accuracy.value) == (5.0, "accuracy", 0.5)
-    assert [target.value for target in targets(THEIRS, Standing(2.5, 0.3))] == [3.0, 2.5, 0.5], "no way down from a model that is better"
+    assert [target.value for target in targets(THEIRS, Standing(2.5, 0.3, 1.4))] == [3.0, 2.5, 0.5], "no way down from a model that is better"
     assert targets((), UNTOUCHED) == ()
 
 
@@ -97,8 +98,8 @@ def test_a_summary_says_no_more_than_its_ratios(signs: str, shown: str) -> None:
 
 
 def test_the_mean_is_over_the_steps_that_all_seeds_have() -> None:
-    other = (at(0, 0, 4.0), at(5, 30, 2.0))
-    assert mean_curve([Curve(TRL, 0, "through", THEIRS), Curve(TRL, 1, "out of time", other)]) == (at(0, 0, 5.0), at(5, 40, 3.0, 0.375))
+    other = (at(0, 0, 4.0), at(5, 30, 2.0, choice=3.0))
+    assert mean_curve([Curve(TRL, 0, "through", THEIRS), Curve(TRL, 1, "out of time", other)]) == (at(0, 0, 5.0), at(5, 40, 3.0, 0.375, 2.0))
     assert mean_curve([]) == ()
 
 
@@ -142,9 +143,13 @@ def test_the_judge_measures_what_single_questions_say(ready: Material, tmp_path:
         scores = evaluate(backbone, tensors, questions, prompt=ready.config.prompt)
         assert found["accuracy"] == np.mean([int(np.argmax(score.logprob)) == score.answer for score in scores])
         if tensors is not None:
-            losses = [cohort_losses(backbone, [Batch(adapter, [question])], "answer", "total")[0][0] for question in questions]
+            losses, choices = (
+                [cohort_losses(backbone, [Batch(adapter, [question])], loss, "total")[0][0] for question in questions]
+                for loss in ("answer", "choice")
+            )
             tokens = sum(len(question.continuation_ids[question.rendered.mcq.answer]) for question in questions)
             assert found["loss"] == pytest.approx(sum(losses) / tokens, rel=1e-5)
+            assert found["choice"] == pytest.approx(np.mean(choices), rel=1e-5)
     assert judge.judged(None)["loss"] != judge.judged(tmp_path / "adapter")["loss"]
 
 

@@ -12,12 +12,13 @@ import torch
 from cases import PLACES, build, moved, placed, sequences
 from torch import Tensor, nn
 
-from affinage.backbone import Backbone, Routed, Router, load
+from affinage.backbone import Backbone, Doors, Routed, Router, load, updates
 from affinage.backbone.updates import adding, gate
-from affinage.config import ModelConfig
-from affinage.methods import Adapter
+from affinage.config import MethodConfig, ModelConfig, TrainingConfig
+from affinage.methods import Adapter, resolve
 from affinage.methods.base import normal
-from affinage.train import Batch, cohort_losses
+from affinage.records import UserError
+from affinage.train import Batch, cohort_losses, loss
 from tiny import TEXT, encode, questions
 
 EXPERTS, RANK, INPUTS, OUTPUTS, TOP = 4, 2, 6, 5, 2
@@ -114,8 +115,42 @@ def test_the_balance_of_a_pass_is_its_definition(backbone: Backbone) -> None:
         assert float(term) == pytest.approx(2.0 * 3 * float((share * weights.mean(0)).sum()), rel=1e-5)
 
 
-def test_layers_that_are_computed_again_give_the_same_gradients(backbone: Backbone, tiny_folder: Path) -> None:
-    again = load(ModelConfig(id=str(tiny_folder), dtype="float32", device="cpu", threads=1, gradient_checkpointing=True))
+@pytest.fixture(scope="module")
+def again(tiny_folder: Path) -> Backbone:
+    """The tiny model, its layers computed again in the backward pass."""
+    return load(ModelConfig(id=str(tiny_folder), dtype="float32", device="cpu", threads=1, gradient_checkpointing=True))
+
+
+def test_a_layer_that_is_computed_again_says_its_term_once(again: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = moved(build(("lora-mixture", {**SETTINGS, "balance": 0.5}), again))
+    doors, passes = adapter.doors(), []
+    packed = placed(sequences(3, again.shape.vocabulary), [adapter])
+    real = updates.gate
+    monkeypatch.setattr(updates, "gate", lambda *given: passes.append(1) or real(*given))
+    with again.logits(packed, [doors]) as logits:
+        forward = len(passes)
+        (logits.square().mean() + torch.stack(doors.terms).sum()).backward()
+    assert len(passes) == 2 * forward, "every layer was computed again"
+    assert len(doors.terms) == 2 * again.shape.layers  # queries and values share one
+
+
+def test_terms_of_layers_on_several_devices_are_moved_to_the_loss(backbone: Backbone) -> None:
+    meta = torch.device("meta")
+    adapter = moved(build(("lora-mixture", SETTINGS), backbone))
+    item = loss._Item(0, encode(backbone, questions("Atlantis", 1), TEXT)[0], 1.0, None, (adapter,), (), 0)
+    doors = Doors(terms=[torch.ones(()), torch.ones((), device=meta)])
+    ((_, term),) = loss._terms([item], [adapter], [doors], meta)
+    assert term.device == meta
+
+
+def test_a_single_open_expert_is_refused_with_the_reason() -> None:
+    with pytest.raises(UserError, match="top 1: a single open expert has the weight 1 whatever its router says"):
+        resolve(MethodConfig(name="lora-mixture", settings={"top": 1}), TrainingConfig())
+    with pytest.raises(UserError, match="experts"):
+        resolve(MethodConfig(name="lora-mixture", settings={"experts": 1}), TrainingConfig())
+
+
+def test_layers_that_are_computed_again_give_the_same_gradients(backbone: Backbone, again: Backbone) -> None:
     found = []
     for model in (backbone, again):
         adapter = moved(build(("lora-mixture", {**SETTINGS, "balance": 0.5}), model))

@@ -16,11 +16,11 @@ from torch import Tensor
 from affinage import __version__
 from affinage.backbone import Backbone, Identity
 from affinage.config import PromptConfig, validated
-from affinage.methods import Adapter, registry
+from affinage.methods import Adapter, Settings, registry
 from affinage.records import UserError
 from affinage.store import write_atomically, write_json
 
-__all__ = ["CARD", "CONFIG", "PICKLE", "TENSORS", "AdapterCard", "load", "read_card", "read_tensors", "refuse_unknown_seen", "save"]
+__all__ = ["CARD", "CONFIG", "PICKLE", "TENSORS", "AdapterCard", "load", "read_card", "read_tensors", "refuse_unknown_seen", "save", "settings_of"]
 
 CARD, CONFIG, TENSORS, PICKLE = "affinage.json", "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 
@@ -65,7 +65,7 @@ def save(adapter: Adapter, folder: Path, card: AdapterCard) -> None:
     """
     method = registry.get(card.method)
     tensors = adapter.final_tensors()
-    settings = method.settings.model_validate(dict(card.settings))
+    settings = settings_of(card, folder)
     peft = method.to_peft(settings, adapter.shape, tensors) if method.in_peft(settings) else None
     kept: Mapping[str, Tensor] = tensors if peft is None else peft.tensors
     config: dict[str, Any] = {"peft_type": None} if peft is None else {**peft.config, "base_model_name_or_path": card.backbone.id}
@@ -125,6 +125,19 @@ def read_card(folder: Path) -> AdapterCard:
         raise UserError(str(path), f"{type(error).__name__}: {error}", "an adapter's card", todo) from None
 
 
+def settings_of(card: AdapterCard, folder: Path) -> Settings:
+    """The settings in a card, as its method has them.
+
+    Args:
+        card: of an adapter.
+        folder: the adapter's, for the message.
+
+    Raises:
+        UserError: an unknown method, or values that it does not take.
+    """
+    return validated(registry.get(card.method).settings, dict(card.settings), str(folder / CARD))
+
+
 def load(folder: Path, backbone: Backbone, *, seen_may_be_unknown: bool = False) -> Adapter:
     """The adapter in a folder, ready for the model that it was made for.
 
@@ -149,7 +162,7 @@ def load(folder: Path, backbone: Backbone, *, seen_may_be_unknown: bool = False)
         refuse_unknown_seen(folder, card)
     tensors = read_tensors(folder)
     method = registry.get(card.method)
-    settings = validated(method.settings, dict(card.settings), str(folder / CARD))
+    settings = settings_of(card, folder)
     if method.in_peft(settings):
         tensors = method.from_peft(settings, backbone.shape, tensors)
     adapter = method.restore(settings, backbone.shape, tensors).to(backbone.device)

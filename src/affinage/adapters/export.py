@@ -9,9 +9,9 @@ from typing import Any, Literal, final
 
 import torch
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
-from affinage.adapters.disk import CONFIG, AdapterCard, load, read_card, read_tensors, save
+from affinage.adapters.disk import CONFIG, AdapterCard, load, read_card, read_tensors, save, settings_of
 from affinage.adapters.facts import facts
 from affinage.adapters.logits import (
     ATTENTIONS,
@@ -29,6 +29,7 @@ from affinage.adapters.logits import (
 from affinage.adapters.modelcard import PAGE, Form, model_card
 from affinage.adapters.place import new_folder
 from affinage.backbone import Backbone, Doors, LowRank
+from affinage.backbone.quantised import require_full_weights
 from affinage.methods import Adapter, registry
 from affinage.pack import Branch
 from affinage.records import UserError
@@ -63,17 +64,25 @@ class Exported:
     """What was compared with what, and how far apart they were."""
 
 
-def formats(adapter: Adapter, card: AdapterCard) -> tuple[Format, ...]:
+def formats(adapter: Adapter, card: AdapterCard, folder: Path) -> tuple[Format, ...]:
     """The formats that can hold an adapter.
 
-    `peft`: where PEFT knows the method; `merged`: where it adds to the model's weights, alike for every token, and does nothing else;
-    `embeddings`: where it puts vectors before everything else, and does nothing else.
+    `peft`: where PEFT knows the method; `merged`: where it adds to the model's weights, alike for every token, and does nothing else, and they are
+    not quantised; `embeddings`: where it puts vectors before everything else, and does nothing else.
+
+    Args:
+        adapter: as it was loaded.
+        card: what it says of itself.
+        folder: where it was loaded from.
+
+    Raises:
+        UserError: settings that its method does not take.
     """
-    method = registry.get(card.method)
-    found: list[Format] = ["peft"] if method.in_peft(method.settings.model_validate(dict(card.settings))) else []
+    found: list[Format] = ["peft"] if registry.get(card.method).in_peft(settings_of(card, folder)) else []
     doors = adapter.doors()
     opened = {door.name for door in fields(Doors) if _open(getattr(doors, door.name))}
-    if opened and opened <= {"updates", "shifts"} and all(isinstance(update, LowRank) for update in doors.updates.values()):
+    whole = card.backbone.quantisation == "none"
+    if whole and opened and opened <= {"updates", "shifts"} and all(isinstance(update, LowRank) for update in doors.updates.values()):
         found.append("merged")
     if opened == {"vectors"} and _before_everything(adapter):
         found.append("embeddings")
@@ -91,13 +100,13 @@ def _before_everything(adapter: Adapter) -> bool:
     return vectors is not None and adapter.place(Branch(text, 2)).ids == (*range(-1, -1 - len(vectors), -1), *text)
 
 
-def _refuse(adapter: Adapter, card: AdapterCard, wanted: Format) -> None:
+def _refuse(adapter: Adapter, card: AdapterCard, folder: Path, wanted: Format) -> None:
     """Refuses what a format cannot hold.
 
     Raises:
         FormatError: naming the method and the formats that can.
     """
-    able = formats(adapter, card)
+    able = formats(adapter, card, folder)
     if wanted not in able:
         todo = f"Use --format {' or '.join(able)}." if able else "Use it with Affinage itself."
         raise FormatError(f"method {card.method}", f"an adapter that the format {wanted} cannot hold", "one that it can", todo)
@@ -118,7 +127,7 @@ def export_peft(folder: Path, backbone: Backbone, to: Path, *, base: str | None 
         UserError: PEFT cannot hold the method, the logits differ, or the folder cannot be written.
     """
     card, adapter = read_card(folder), load(folder, backbone, seen_may_be_unknown=True)
-    _refuse(adapter, card, "peft")
+    _refuse(adapter, card, folder, "peft")
     named = card if base is None else replace(card, backbone=replace(card.backbone, id=base))
     with new_folder(to) as work:
         save(adapter, work, named)
@@ -149,7 +158,7 @@ def _compare_peft(adapter: Adapter, card: AdapterCard, backbone: Backbone, folde
         reader = "PEFT itself loads this folder and computes the same logits"
     else:
         method = registry.get(card.method)
-        settings = method.settings.model_validate(dict(card.settings))
+        settings = settings_of(card, folder)
         again = method.restore(settings, backbone.shape, method.from_peft(settings, backbone.shape, read_tensors(folder)))
         theirs = [_read(backbone, branches, again.to(backbone.device))]
         reader = "Affinage's own reading of these files gives the same logits; this is no check by PEFT, which was not installed"
@@ -171,7 +180,7 @@ def export_embeddings(folder: Path, backbone: Backbone, to: Path, *, base: str |
         UserError: the adapter is more than vectors before everything else, the logits differ, or the folder cannot be written.
     """
     card, adapter = read_card(folder), load(folder, backbone, seen_may_be_unknown=True)
-    _refuse(adapter, card, "embeddings")
+    _refuse(adapter, card, folder, "embeddings")
     vectors = torch.cat(list(adapter.final_tensors().values()))
     branches = sequences(backbone.shape.vocabulary)
     theirs = [read_embeddings(backbone, vectors, branches, name) for name in _attentions(backbone)]
@@ -197,9 +206,12 @@ def export_merged(folder: Path, load_backbone: Callable[[Dtype], Backbone], to: 
         base: hub id of the backbone, for the card.
 
     Raises:
-        UserError: the adapter is more than updates of linear modules, the logits differ, or the folder cannot be written.
+        UserError: the adapter is more than updates of linear modules, its model is quantised, the logits differ, or the folder cannot be written.
     """
     card = read_card(folder)
+    if card.backbone.quantisation != "none":
+        found = f"one of a model in {card.backbone.quantisation} weights, which cannot take the update"
+        raise FormatError(f"adapter {folder}", found, "one of a model with weights as they are", "Hand it on in another --format.")
     narrow = None if dtype == "float32" else _unmerged(folder, card, load_backbone(dtype))
     backbone = load_backbone("float32")
     exact = _unmerged(folder, card, backbone)
@@ -208,7 +220,7 @@ def export_merged(folder: Path, load_backbone: Callable[[Dtype], Backbone], to: 
     merged = _read(backbone, branches, None)
     said = f"float32: {_held(apart(merged, [exact], backbone.dtype), 'merged model')}"
     if narrow is not None:
-        backbone.model.to(getattr(torch, dtype))
+        _weights_to(backbone.model, getattr(torch, dtype))
         rounded = _read(backbone, branches, None)
         found = Comparison(norm_apart(rounded, exact), MERGED_SPREAD * norm_apart(narrow, exact), OF_ALL)
         said += f"; {dtype} against that float32: {_held(found, 'merged model')}"
@@ -225,12 +237,17 @@ def export_merged(folder: Path, load_backbone: Callable[[Dtype], Backbone], to: 
 def _unmerged(folder: Path, card: AdapterCard, backbone: Backbone) -> list[Tensor]:
     """The logits of the model with the adapter beside it."""
     adapter = load(folder, backbone, seen_may_be_unknown=True)
-    _refuse(adapter, card, "merged")
+    _refuse(adapter, card, folder, "merged")
     return _read(backbone, sequences(backbone.shape.vocabulary, _MERGED), adapter)
 
 
 def _merge(adapter: Adapter, backbone: Backbone) -> None:
-    """W += scale * B A, or what else is added to W; in the type of W."""
+    """W += scale * B A, or what else is added to W; in the type of W.
+
+    Raises:
+        UserError: the weights came quantised.
+    """
+    require_full_weights(backbone.model, "merging")
     with torch.no_grad():
         doors = adapter.doors()
         for name, update in doors.updates.items():
@@ -240,6 +257,12 @@ def _merge(adapter: Adapter, backbone: Backbone) -> None:
         for name, shift in doors.shifts.items():
             weight = backbone.model.get_parameter(name)
             weight += shift.to(weight)
+
+
+def _weights_to(model: nn.Module, dtype: torch.dtype) -> None:
+    """Brings the weights into a type. Buffers stay as they are: whoever loads the files makes them anew, in float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _read(backbone: Backbone, branches: list[Branch], adapter: Adapter | None) -> list[Tensor]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from affinage.adapters.disk import AdapterCard
+from affinage.adapters.disk import AdapterCard, settings_of
 from affinage.backbone.catalogue import CATALOGUE
 from affinage.data import answer_sources, choice_sources, fact_sources, survey_sources
+from affinage.methods import registry
 from affinage.records import UserError
 from affinage.stats import Estimate, clustered, paired, with_credit
 from affinage.store import UNTOUCHED, RunRecord, StudyRecord, read_scores, read_study
@@ -62,6 +63,8 @@ class Facts:
     counts: Mapping[str, int] | None = None
     """`questions` and `templates` that it was trained on."""
     scores: tuple[ScoreLine, ...] = ()
+    taught: tuple[str, ...] = ()
+    """Cultures whose questions one training read for several adapters; empty where it was trained on its own culture's alone."""
 
 
 def facts(folder: Path, card: AdapterCard) -> Facts:
@@ -72,18 +75,19 @@ def facts(folder: Path, card: AdapterCard) -> Facts:
         card: what the adapter says of itself.
 
     Raises:
-        UserError: files of the study are damaged.
+        UserError: files of the study are damaged, or the card's settings are.
     """
     found = run_of(folder)
+    taught = registry.get(card.method).taught(settings_of(card, folder))
     stated = {} if found is None else _stated(found[0])
     terms = tuple(_terms(name, stated) for name in card.sources)
     about = backbone_terms(card.backbone.id)
     if found is None:
-        return Facts(terms, about)
+        return Facts(terms, about, taught=taught)
     study, run = found
     splits = study.config.splits
     described = f"{run.split} of {len(study.plan.splits)} (kind {splits.kind}, tested side: {splits.side})"
-    return Facts(terms, about, study.config.name, described, run.provisional, run.counts, tuple(_scores(study, run)))
+    return Facts(terms, about, study.config.name, described, run.provisional, run.counts, tuple(_scores(study, run)), taught)
 
 
 def run_of(folder: Path) -> tuple[StudyRecord, RunRecord] | None:
@@ -125,9 +129,9 @@ def _terms(name: str, stated: Mapping[str, Mapping[str, str]]) -> DataTerms:
         text = {key: told.get(key, "") for key in ("licence", "citation", "url", "restrictions")}
         # The plan says in words that nothing may be passed on, and is silent where it may.
         return DataTerms(name, **text, may_pass_on=not told.get("passing_on"))
-    for registry in (choice_sources, answer_sources, survey_sources, fact_sources):
-        if name in registry:
-            terms = registry.get(name).terms
+    for sources in (choice_sources, answer_sources, survey_sources, fact_sources):
+        if name in sources:
+            terms = sources.get(name).terms
             return DataTerms(name, terms.licence, terms.citation, terms.url, terms.restrictions, terms.may_pass_on)
     return DataTerms(name, "not known to Affinage", "", "", "", may_pass_on=False)
 

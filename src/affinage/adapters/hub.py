@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affinage.adapters.disk import CARD, CONFIG, TENSORS, AdapterCard, read_card
 from affinage.adapters.facts import Facts, facts
 from affinage.adapters.modelcard import PAGE, Form, model_card
+from affinage.adapters.place import public
 from affinage.records import UserError
 from affinage.store import read_json, write_atomically, write_json
 
@@ -49,7 +52,7 @@ def prepare(folder: Path, work: Path, *, base: str | None = None) -> Upload:
     card = read_card(folder)
     known = facts(folder, card)
     _refuse_terms(folder, card, known)
-    shown = replace(card, backbone=replace(card.backbone, id=base or _public(card.backbone.id)))
+    shown = replace(card, backbone=replace(card.backbone, id=base or public(card.backbone.id)), imported=_without_folders(card))
     config = read_json(folder / CONFIG)
     for name in (TENSORS, CARD):
         if not (folder / name).is_file():
@@ -58,15 +61,17 @@ def prepare(folder: Path, work: Path, *, base: str | None = None) -> Upload:
     if config.get("peft_type"):
         config["base_model_name_or_path"] = shown.backbone.id
     write_json(work / CONFIG, config)
-    write_json(work / CARD, {**read_json(folder / CARD), "backbone": shown.backbone.as_dict()})
+    write_json(work / CARD, {**read_json(folder / CARD), "backbone": shown.backbone.as_dict(), "imported": shown.imported})
     page = model_card(shown, known, Form("peft" if config.get("peft_type") else "affinage", ""), base=base)
     write_atomically(work / PAGE, page.encode())
     return Upload(work, shown, known, page)
 
 
-def _public(model_id: str) -> str:
-    """A backbone's id without the folders of this machine."""
-    return Path(model_id).name if Path(model_id).exists() else model_id
+def _without_folders(card: AdapterCard) -> str:
+    """What is said of an import; earlier versions wrote the places of the models into it."""
+    named = re.search(r"names its base model '([^']*)'", card.imported)
+    places = (card.backbone.id, *(named.groups() if named else ()))
+    return reduce(lambda text, place: text.replace(place, public(place)), places, card.imported)
 
 
 def _refuse_terms(folder: Path, card: AdapterCard, known: Facts) -> None:
@@ -75,7 +80,7 @@ def _refuse_terms(folder: Path, card: AdapterCard, known: Facts) -> None:
     Raises:
         UserError: naming each data set that forbids it, or that it does not tell its data.
     """
-    if not known.terms and card.culture:
+    if not known.terms and (card.culture or card.seen):
         raise UserError(
             f"adapter {folder}",
             "no word on the data that it was trained on",

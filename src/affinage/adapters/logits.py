@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors
 from affinage.backbone.probe import LOADED, SPREAD, TOLERANCE
@@ -64,17 +64,16 @@ class Comparison:
         return f"{self.distance:.1e} {self.share} apart, {self.allowed:.1g} allowed"
 
 
-def sequences(vocabulary: int, count: int = 4, *, adapter: int = 0) -> list[Branch]:
+def sequences(vocabulary: int, count: int = 4) -> list[Branch]:
     """Random sequences of different lengths that share a beginning, the last three ids of each predicted.
 
     Args:
         vocabulary: V.
         count: B.
-        adapter: which adapter of a cohort reads them.
     """
     rng = generator("same logits")
     trunk = rng.integers(vocabulary, size=9).tolist()
-    return [Branch((*trunk, *ids), 6 + len(ids), adapter) for ids in (rng.integers(vocabulary, size=4 + b).tolist() for b in range(count))]
+    return [Branch((*trunk, *ids), 6 + len(ids)) for ids in (rng.integers(vocabulary, size=4 + b).tolist() for b in range(count))]
 
 
 def read(backbone: Backbone, branches: Sequence[Branch], adapters: Sequence[Adapter | None] = (None,)) -> list[Tensor]:
@@ -124,14 +123,22 @@ def read_peft(backbone: Backbone, folder: Path, branches: Sequence[Branch], atte
 
     with warnings.catch_warnings(), own_attention(backbone, attention) as model, torch.no_grad():
         warnings.simplefilter("ignore")  # PEFT asks transformers by names of its last release
-        wrapped = peft.PeftModel.from_pretrained(model, folder).eval()
         try:
+            wrapped = peft.PeftModel.from_pretrained(model, folder).eval()
             return [_last(wrapped(input_ids=_ids(backbone, branch)).logits, branch) for branch in branches]
         finally:
-            if hasattr(wrapped.base_model, "unload"):
-                wrapped.base_model.unload()
-            if hasattr(model, "peft_config"):
-                del model.peft_config
+            _without_peft(model)
+
+
+def _without_peft(model: nn.Module) -> None:
+    """Takes PEFT's modules out of a model, also those that it left there when it failed in the middle: then there is no model of PEFT's to ask."""
+    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (an optional dependency)
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            model.set_submodule(name, module.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
 
 
 def read_embeddings(backbone: Backbone, vectors: Tensor, branches: Sequence[Branch], attention: str) -> list[Tensor]:

@@ -19,6 +19,9 @@ __all__ = ["PAGE", "Form", "model_card"]
 
 PAGE = "README.md"
 
+_FROM_BLEND = {"blend"}
+"""Data sets whose questions are BLEnD's: who answered them is known."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -61,7 +64,13 @@ def model_card(card: AdapterCard, known: Facts, form: Form, *, base: str | None 
     )
     environment.filters |= {"percent": _percent, "interval": _interval, "points": _points}
     text = environment.get_template("model-card.md.j2").render(
-        card=card, known=known, form=form, base=hub_id or Path(own).name, settings=sorted(card.settings.items())
+        card=card,
+        known=known,
+        form=form,
+        base=hub_id or Path(own).name,
+        settings=sorted(card.settings.items()),
+        zero_shot=bool(known.taught) and card.culture not in known.taught,
+        blend=bool(card.sources) and set(card.sources) <= _FROM_BLEND,
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
 

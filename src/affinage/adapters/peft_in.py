@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from affinage.adapters.disk import CONFIG, AdapterCard, read_tensors, save
-from affinage.adapters.place import new_folder
+from affinage.adapters.place import new_folder, public
 from affinage.backbone import Identity
 from affinage.config import PromptConfig
 from affinage.methods import registry
@@ -157,12 +157,12 @@ def import_peft(source: PeftFolder, shape: BackboneShape, identity: Identity, to
 
 
 def _unverified(source: PeftFolder, identity: Identity) -> str:
-    """What the import rests on, in words."""
+    """What the import rests on, in words that may be handed on: without the folders of this machine."""
     version = source.config.get("peft_version")
     named = "names no base model"
     if source.base:
-        named = f"names its base model {source.base!r} {f'at revision {source.revision}' if source.revision else 'without a revision'}"
-    bound = f"{identity.id}{'' if source.base == identity.id else ' (another name)'}, digest {identity.digest[:12]}"
+        named = f"names its base model {public(source.base)!r} {f'at revision {source.revision}' if source.revision else 'without a revision'}"
+    bound = f"{public(identity.id)}{'' if source.base == identity.id else ' (another name)'}, digest {identity.digest[:12]}"
     return (
         f"Imported from files of PEFT{f' {version}' if version else ''}, whose configuration {named}. It was bound to {bound}, because the user said "
         "so: that its tensors fit that model was checked; that it was trained on these very weights, and on what data, could not be."

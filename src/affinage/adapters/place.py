@@ -1,4 +1,4 @@
-"""Where an export goes: a folder that appears whole or not at all."""
+"""Where an export goes: a folder that appears whole or not at all; and what of a place others may read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from tempfile import mkdtemp
 
 from affinage.records import UserError
 
-__all__ = ["new_folder", "refuse_taken"]
+__all__ = ["new_folder", "public", "refuse_taken"]
+
+
+def public(model_id: str) -> str:
+    """A model's id as others may read it: of a folder or file on somebody's machine its name alone."""
+    path = Path(model_id)
+    return path.name if path.is_absolute() or path.exists() else model_id
 
 
 def refuse_taken(to: Path) -> None:

@@ -9,8 +9,9 @@ from affinage.audit.base import EVERY, Composition, Count, Duplicates, Origin, T
 from affinage.data import Dataset
 from affinage.data.groups import near_duplicates, template_groups
 from affinage.records import DUMMY_CULTURE
+from affinage.stats import kish
 
-__all__ = ["composition", "duplicates", "kish", "options", "origin", "topics"]
+__all__ = ["composition", "duplicates", "options", "origin", "topics"]
 
 _NOT_APPLICABLE = "not-applicable"
 _LARGEST = 0.1
@@ -32,12 +33,6 @@ def origin(dataset: Dataset) -> Origin:
         cultures=len(dataset.cultures),
         languages=tuple(sorted(dataset.frame["language"].unique())),
     )
-
-
-def kish(weights: pl.Series) -> float:
-    """Kish's (1965) effective number, (sum w)^2 / sum w^2: so many equal weights make a mean as precise."""
-    values = weights.to_numpy().astype(np.float64)
-    return float(values.sum() ** 2 / (values**2).sum())
 
 
 def composition(dataset: Dataset) -> tuple[Composition, ...]:

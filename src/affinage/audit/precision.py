@@ -11,8 +11,7 @@ import math
 import polars as pl
 
 from affinage.audit.base import Precision
-from affinage.audit.composition import kish
-from affinage.stats import Average, clustered
+from affinage.stats import Average, clustered, kish
 
 __all__ = ["CORRELATION", "ERRORS_NEEDED", "paired_gain", "precision", "unpaired_gain"]
 

@@ -89,10 +89,6 @@ class Tree:
     groups: tuple[Group, ...]
     queries: Gather
     """[sum of S * Q] nodes, group after group."""
-    keys: Gather
-    """[sum of S * T] nodes, group after group."""
-    back: Gather
-    """[N] where each node's result stands in the groups' results laid end to end."""
     windows: tuple[Window | None, ...]
     """Per layer, where the configuration tells a window that the model does not hand to attention."""
     prefix: Prefix | None = None
@@ -120,10 +116,11 @@ class Tree:
             self.copies[device] = replace(
                 self,
                 groups=tuple(Group(g.adapter.to(device), g.query_position.to(device), g.key_position.to(device)) for g in self.groups),
-                **{name: getattr(self, name).on(device) for name in ("queries", "keys", "back")},
+                queries=self.queries.on(device),
                 prefix=None if self.prefix is None else Prefix(self.prefix.keys.to(device), self.prefix.values.to(device)),
                 additive=None if self.additive is None else Additive(self.additive.maps.to(device), self.additive.sizes),
                 masks={},
+                copies={},  # its own: in ours it would stand in itself, and wait for the garbage collector
             )
         return replace(self.copies[device], gates=None if self.gates is None else self.gates.to(device))
 
@@ -153,17 +150,13 @@ def plant(
     if kernel.few_sizes:
         cut, back = few_sizes(cut, back)
     slots = 0 if prefix is None else prefix.keys.shape[2]
-    groups, keys = [], []
+    groups = []
     for strip in cut:
         start, count = torch.from_numpy(strip.start), torch.from_numpy(strip.count)
         query = torch.arange(strip.queries.shape[1])
         position = start[:, None] + torch.where(query < count[:, None], query, 0)
         key = torch.arange(strip.keys.shape[1]).expand(len(start), -1)
-        inside = key < (start + count)[:, None]
-        # Padding repeats the strip's own root: weight 0 times another adapter's NaN would still be NaN.
-        nodes = torch.from_numpy(strip.keys)
-        keys.append(torch.where(inside, nodes, nodes[:, :1]).flatten())
-        key = torch.where(inside, key + slots, -1)
+        key = torch.where(key < (start + count)[:, None], key + slots, -1)
         if slots:
             key = torch.cat([torch.arange(slots).expand(len(start), -1), key], dim=1)
         groups.append(Group(torch.from_numpy(strip.adapter).to(device), (position + slots).to(device), key.to(device)))
@@ -171,8 +164,6 @@ def plant(
     return Tree(
         tuple(groups),
         queries=Gather.of(queries.to(device), packed.nodes),
-        keys=Gather.of(torch.cat(keys).to(device), packed.nodes),
-        back=Gather.of(torch.from_numpy(back).to(device), len(queries)),
         windows=tuple(windows),
         prefix=prefix,
         additive=additive,

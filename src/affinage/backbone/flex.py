@@ -2,10 +2,11 @@
 
 Nodes stand in preorder, so that node i sees node j when j <= i < end[j]: a mask of few dense blocks. Each adapter's prefix slots stand before its
 nodes and are seen from its first node to its last. Every adapter begins a block of its own, among the queries and among the keys: blocks of two
-adapters are empty and never computed, so one adapter's NaN cannot reach another. Lengths are rounded up to few multiples of 128, so that few
-kernels are compiled.
+adapters are empty, and the compiled kernel never computes them, so that one adapter's NaN cannot reach another there. Lengths are rounded up to few
+multiples of 128, so that few kernels are compiled.
 
-On CUDA the kernel is compiled; on a CPU PyTorch has no backward pass for it, so there it is computed by definition and refuses training.
+On CUDA the kernel is compiled; on a CPU PyTorch has no backward pass for it, so there it is computed by definition and refuses training. The
+definition multiplies masked weights of 0 too: on a CPU one adapter's NaN does reach the others of its pass.
 """
 
 from __future__ import annotations

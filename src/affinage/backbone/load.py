@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from affinage.backbone.allocator import keep_freed_memory
 from affinage.backbone.attention import attend, hand_on
 from affinage.backbone.catalogue import resolve
 from affinage.backbone.compiled import compile_layers, require_compilable
@@ -52,7 +53,8 @@ def describe(config: ModelConfig) -> tuple[BackboneShape, Identity]:
 def load(config: ModelConfig) -> Backbone:
     """A frozen model, probed, ready to compute over token trees.
 
-    Sets the number of CPU threads and, on CPU, deterministic algorithms, for the whole process: both are part of a plan.
+    Sets the number of CPU threads and, on CPU, deterministic algorithms, for the whole process: both are part of a plan. On CPU it also has the C
+    library keep what is freed (`allocator`).
 
     Raises:
         UserError: no such model, one that fails the probe, or values of `model` that do not go together or lack a library.
@@ -65,6 +67,7 @@ def load(config: ModelConfig) -> Backbone:
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
+        keep_freed_memory()
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid; every output here is written
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     transformers.utils.logging.disable_progress_bar()  # ours says what happens
@@ -160,7 +163,7 @@ def _identity(model: ModelConfig, place: Path | str, config: PretrainedConfig) -
     """Of a hub id the commit, which names the content; of a folder or file a digest of the content."""
     if isinstance(place, str):
         commit = _commit(place, model.revision or "main")
-        return Identity(model.id, commit, hashlib.sha256(f"{place}@{commit}{_suffix(model)}".encode()).hexdigest())
+        return Identity(model.id, commit, hashlib.sha256(f"{place}@{commit}{_suffix(model)}".encode()).hexdigest(), model.quantisation)
     kept = {key: value for key, value in config.to_dict().items() if key not in {"transformers_version", "_name_or_path", "dtype", "torch_dtype"}}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     files = [place] if place.suffix == ".gguf" else sorted(place.glob("*.safetensors"))
@@ -172,7 +175,7 @@ def _identity(model: ModelConfig, place: Path | str, config: PretrainedConfig) -
                 stream.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
                 digest.update(stream.read(_BLOCK))
     digest.update(_suffix(model).encode())
-    return Identity(model.id, "", digest.hexdigest())
+    return Identity(model.id, "", digest.hexdigest(), model.quantisation)
 
 
 def _suffix(model: ModelConfig) -> str:

@@ -35,11 +35,14 @@ class Identity:
     revision: str
     """Commit of a hub id; empty otherwise."""
     digest: str
-    """Digest of configuration and weights."""
+    """Digest of configuration, weights and quantisation."""
+    quantisation: str = "none"
+    """Into what the weights were brought when they were loaded (`model.quantisation`)."""
 
     def as_dict(self) -> dict[str, str]:
-        """For JSON."""
-        return {"id": self.id, "revision": self.revision, "digest": self.digest}
+        """For JSON; of weights as they are, quantisation is left out."""
+        told = {"id": self.id, "revision": self.revision, "digest": self.digest}
+        return told if self.quantisation == "none" else {**told, "quantisation": self.quantisation}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -295,6 +295,12 @@ def random_model(config: PretrainedConfig) -> Any:
     return model.eval().requires_grad_(False)
 
 
+def _sources() -> tuple[Path, ...]:
+    """Everything of ours that a probe's result can depend on: this whole package, lest one be forgotten, and what lays trees out."""
+    own = Path(__file__).parent
+    return (*sorted(own.glob("*.py")), own.parent / "pack.py")
+
+
 def probe_configuration(config: PretrainedConfig, cache: Path | None = None) -> Probe:
     """Tries a tiny random copy of a configuration in float32; the result is remembered per configuration and version.
 
@@ -302,8 +308,7 @@ def probe_configuration(config: PretrainedConfig, cache: Path | None = None) -> 
         config: the model's configuration.
         cache: folder of remembered results. Default: the cache folder of Affinage.
     """
-    sources = [Path(__file__).parent / name for name in ("attention.py", "kernels.py", "probe.py", "shape.py", "../pack.py")]
-    known = [transformers.__version__, torch.__version__, *(source.read_text(encoding="utf-8") for source in sources)]
+    known = [transformers.__version__, torch.__version__, *(source.read_text(encoding="utf-8") for source in _sources())]
     text = json.dumps([config.to_dict(), *known], sort_keys=True, default=str)
     folder = (cache or cache_folder()) / "probes"
     remembered = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"

@@ -5,11 +5,12 @@ Keys and values are repeated for grouped queries before the call: with `enable_g
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from affinage.backbone.attention import Group, prefix_slots
-from affinage.backbone.gather import gathered
+from affinage.backbone.attention import Group, Tree, prefix_slots
+from affinage.backbone.gather import Gather, gathered
 from affinage.backbone.kernels import Call, refuse
 
 __all__ = ["attend_by_sdpa"]
@@ -31,7 +32,10 @@ def attend_by_sdpa(call: Call) -> Tensor:
     (nodes, heads, width), (_, kv_heads, wide) = call.query.shape, call.value.shape
     slots = 0 if call.prefix is None else call.prefix.keys.shape[2]
     queries = gathered(call.query.reshape(nodes, -1), tree.queries)
-    keys = gathered(torch.cat([call.key, call.value], dim=-1).reshape(nodes, -1), tree.keys)
+    if "sdpa rows" not in tree.masks:
+        tree.masks["sdpa rows"] = _rows(tree, nodes)
+    keys_of, back = tree.masks["sdpa rows"]
+    keys = gathered(torch.cat([call.key, call.value], dim=-1).reshape(nodes, -1), keys_of)
     results, query_at, key_at = [], 0, 0
     for group in tree.groups:
         strips, long = group.query_position.shape
@@ -52,7 +56,19 @@ def attend_by_sdpa(call: Call) -> Tensor:
         k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
         out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=call.scaling)
         results.append(out.transpose(1, 2).reshape(strips * long, heads * wide))
-    return gathered(torch.cat(results), tree.back).view(nodes, heads, wide)
+    return gathered(torch.cat(results), back).view(nodes, heads, wide)
+
+
+def _rows(tree: Tree, nodes: int) -> tuple[Gather, Gather]:
+    """The keys of all groups, [sum of S * T] nodes, and where each node's result stands in the groups' results laid end to end, [N]."""
+    keys = []
+    for strip in tree.cut[0]:
+        # Padding repeats the strip's own root: weight 0 times another adapter's NaN would still be NaN.
+        inside = np.arange(strip.keys.shape[1]) < (strip.start + strip.count)[:, None]
+        keys.append(np.where(inside, strip.keys, strip.keys[:, :1]).ravel())
+    device, back = tree.queries.index.device, tree.cut[1]
+    rows = torch.from_numpy(np.concatenate(keys)), torch.from_numpy(back)
+    return Gather.of(rows[0], nodes).on(device), Gather.of(rows[1], len(tree.queries.index)).on(device)
 
 
 def _mask(call: Call, group: Group, query: Tensor) -> Tensor:

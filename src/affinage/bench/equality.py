@@ -1,7 +1,8 @@
 """Whether two sides compute the same: asserted before anything is timed.
 
 float32: loss and gradients (or option scores) of the two within 1e-5 of the largest. Through thirty layers rounding alone can move a gradient by
-more; then both are held against float64, which must lie within 1e-4 of each, and ours may be at most 1.2 times as far from it as the peer is.
+more; then both are held against float64: the distance over all values together must be within 1e-4 for each, and ours may be at most 1.2 times the
+peer's. (The largest deviation of a single value is left to chance there: which of the two has it changes from batch to batch.)
 bfloat16: our distance from the peer's float32 at most 1.2 times the peer's own. That distance is over all values together; a single number such as
 the loss may be near by chance, so it is not judged there.
 """
@@ -34,7 +35,7 @@ __all__ = [
 FLOAT32_BOUND = 1e-5
 """Largest allowed deviation in float32, as a part of the largest value."""
 ROUNDING_BOUND = 1e-4
-"""Largest allowed deviation of float32 from float64, where the two sides' float32 is farther apart than the first bound."""
+"""Largest allowed distance of float32 from float64, where the two sides' float32 is farther apart than the first bound."""
 RATIO_BOUND = 1.2
 """Largest allowed ratio of our error to the peer's."""
 
@@ -64,7 +65,7 @@ class Equality:
     theirs: float | None = None
     """The peer's own."""
     exact: tuple[float, float] | None = None
-    """Largest deviation of our float32 and of the peer's from float64; None where it was not needed."""
+    """Distance of our float32 and of the peer's from float64, as a part of its norm; None where it was not needed."""
 
     @property
     def rounded(self) -> bool:
@@ -147,5 +148,5 @@ def equality(ours: Answer, theirs: Answer, narrow: tuple[Answer, Answer] | None 
         where,
         None if narrow is None else distance(narrow[0], theirs),
         None if narrow is None else distance(narrow[1], theirs),
-        None if exact is None else (deviation(ours, exact)[0], deviation(theirs, exact)[0]),
+        None if exact is None else (distance(ours, exact), distance(theirs, exact)),
     )

@@ -13,7 +13,7 @@ import typer
 from affinage.cli import exchange
 from affinage.cli.exchange import AdapterArgument, BaseFlag, adapter_folder
 from affinage.cli.fetch import fetch
-from affinage.cli.flags import composed, without_none
+from affinage.cli.flags import composed, model_of, without_none
 from affinage.cli.say import complain, counted, examples, say, table
 from affinage.config import ModelConfig
 from affinage.records import UserError
@@ -51,8 +51,7 @@ def add_to(app: typer.Typer) -> None:
 
 def config_of(card: AdapterCard, **flags: str | None) -> ModelConfig:
     """The configuration of an adapter's model, with flags over it."""
-    of_card = without_none(model__id=card.backbone.id, model__revision=card.backbone.revision or None)
-    return composed(None, {**of_card, **without_none(**{f"model__{name}": value for name, value in flags.items()})}).model
+    return composed(None, {**model_of(card), **without_none(**{f"model__{name}": value for name, value in flags.items()})}).model
 
 
 @group.command("ls", epilog=examples("affinage adapters ls runs/demo"))
@@ -86,17 +85,17 @@ def _seen(card: AdapterCard) -> str:
 @group.command(epilog=examples("affinage adapters show runs/demo/runs/lora/Spain/RUN/adapter"))
 def show(adapter: AdapterArgument) -> None:
     """Print what an adapter says of itself, its tensors, and which formats can hold its method; no model is loaded."""
-    from affinage.adapters import read_card, read_tensors
+    from affinage.adapters import read_card, read_tensors, settings_of
     from affinage.adapters.facts import facts
     from affinage.methods import registry
 
     folder = adapter_folder(adapter)
     card, tensors = read_card(folder), read_tensors(folder)
-    method = registry.get(card.method)
-    in_peft = method.in_peft(method.settings.model_validate(dict(card.settings)))
+    in_peft = registry.get(card.method).in_peft(settings_of(card, folder))
     say(f"{folder}: {card.method} for {card.culture or 'no culture (untrained)'}, made by Affinage {card.version}")
+    quantised = "" if card.backbone.quantisation == "none" else f", {card.backbone.quantisation} weights"
     say(f"  settings    {', '.join(f'{name} {value}' for name, value in card.settings.items())}")
-    say(f"  backbone    {card.backbone.id} {card.backbone.revision or '(no revision)'}, digest {card.backbone.digest[:16]}")
+    say(f"  backbone    {card.backbone.id} {card.backbone.revision or '(no revision)'}, digest {card.backbone.digest[:16]}{quantised}")
     say(f"  split       {card.split or 'none'}; seen templates: {_seen(card)}")
     say(f"  data        {', '.join(card.sources) or 'not told'} {card.data[:16]}".rstrip())
     say(f"  prompt      style {card.prompt.style}, score {card.prompt.score}, chat template {'yes' if card.prompt.chat else 'no'}")

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affinage.cli.fetch import fetch
-from affinage.cli.flags import StudyFlag, composed, help_of, without_none
+from affinage.cli.flags import StudyFlag, composed, help_of, model_of, without_none
 from affinage.cli.say import console, examples, say
 from affinage.config import ModelConfig
 
@@ -64,7 +64,7 @@ def ask(
     folders = [adapter, *([beside] if beside is not None else [])]
     cards = [read_card(folder) for folder in folders]
     known = cards[0]
-    of_card = without_none(model__id=known.backbone.id, model__revision=known.backbone.revision or None)
+    of_card = model_of(known)
     of_card |= {"model.template_arguments": dict(known.template_arguments)} if known.template_arguments else {}
     config = composed(study, {**of_card, **without_none(model__id=model, model__dtype=dtype)}).model
     fetch(config.id)

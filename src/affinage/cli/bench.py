@@ -1,4 +1,4 @@
-"""`affinage bench train`, `eval`, `study` and `loss`: this project against other tools, on the same work."""
+"""`affinage bench train`, `eval`, `study`, `loss` and `sharing`: this project against other tools, on the same work."""
 
 # ruff: noqa: PLC0415  (what a command needs takes seconds to import, `--help` needs none of it)
 
@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from affinage.cli import bench_loss, bench_study
+from affinage.cli import bench_loss, bench_sharing, bench_study
 from affinage.cli.bench_flags import METHODS, Given, known, typed, with_given
 from affinage.cli.say import examples, say
 from affinage.records import Style
@@ -26,6 +26,7 @@ group = typer.Typer(
         "affinage bench eval --source blend --path BLEnD --culture Spain",
         "affinage bench study --source blend --path BLEnD",
         "affinage bench loss --source blend --path BLEnD --culture Spain",
+        "affinage bench sharing --source blend --path BLEnD --culture Spain",
     ),
 )
 
@@ -37,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     """Puts the commands into the whole."""
     bench_study.add_to(group)
     bench_loss.add_to(group)
+    bench_sharing.add_to(group)
     app.add_typer(group, name="bench")
 
 

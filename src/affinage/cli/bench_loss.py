@@ -57,7 +57,8 @@ def loss(
         raise UserError("peer trl", f"no {', '.join(missing)}", "it installed", "Install the bench's peers (pip install 'affinage[bench]').")
     fixed = ["splits.side=development", f"evaluation.rows_per_template={held_out}"]
     config = replace(given, setting=[*(given.setting or ()), *fixed]).config()
-    from affinage.bench.held_out.race import Limits, race
+    from affinage.bench.held_out.course import Limits
+    from affinage.bench.held_out.race import race
 
     result = race(
         config,

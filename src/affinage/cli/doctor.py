@@ -16,6 +16,7 @@ from affinage.cli.fetch import fetch
 from affinage.cli.say import counted, examples, say, table
 
 if TYPE_CHECKING:
+    from affinage.backbone import Backbone
     from affinage.doctor import Check
 
 __all__ = ["add_to"]
@@ -71,7 +72,7 @@ def _adapter(folder: Path, model: str | None) -> Iterator[Check]:
     """One adapter; its model is loaded only where its files are sound."""
     from affinage.adapters import read_card
     from affinage.backbone import load
-    from affinage.doctor import files, living, versions
+    from affinage.doctor import Check, files, living, tried, versions
 
     yield from versions()
     sound = True
@@ -79,7 +80,18 @@ def _adapter(folder: Path, model: str | None) -> Iterator[Check]:
         # An adapter whose values are broken can still be looked at in its model; one that cannot be read cannot.
         sound = sound and (check.state == "ok" or check.name == "tensors")
         yield check
-    if sound:
+    if not sound:
+        return
+    loaded: list[Backbone] = []
+
+    def loads() -> Check:
         config = config_of(read_card(folder), id=model)
         fetch(config.id)
-        yield from living(folder, load(config.model_copy(update={"dtype": "float32"})))
+        loaded.append(load(config.model_copy(update={"dtype": "float32"})))
+        return Check("backbone", "ok", config.id)
+
+    found = tried("backbone", loads, "Run `affinage doctor` without an adapter: is it this machine?")
+    if loaded:
+        yield from living(folder, loaded[0])
+    else:
+        yield found

@@ -85,7 +85,8 @@ def import_adapter(
     name = model or found.base
     if not name:
         raise UserError(f"{folder}", "no name of a base model in its files", "one, or --model", "Say which model it belongs to.")
-    config = composed(None, {**assignments(setting), **without_none(model__id=name, model__revision=revision or found.revision)})
+    own = found.revision if name == found.base else None  # a revision of one model names nothing in another
+    config = composed(None, {**assignments(setting), **without_none(model__id=name, model__revision=revision or own)})
     fetch(name)
     shape, identity = describe(config.model)
     card = import_peft(found, shape, identity, Told(culture, _seen_templates(seen), tuple(source or ()), config.prompt), to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -15,9 +15,12 @@ from affinage.cli.say import complain, counted, say
 from affinage.config import DataConfig, MethodConfig, ModelConfig, StudyConfig, load_study, validated
 from affinage.records import UserError
 
+if TYPE_CHECKING:
+    from affinage.adapters import AdapterCard
+
 __all__ = [
     "CultureFlag", "DataFlag", "LimitFlag", "MethodFlag", "ModelFlag", "PathFlag", "PresetFlag", "SetFlag", "SourceFlag", "StudyFlag",
-    "announce", "announce_compilations", "announce_model", "assignments", "composed", "help_of", "setting_names", "without_none",
+    "announce", "announce_compilations", "announce_model", "assignments", "composed", "help_of", "model_of", "setting_names", "without_none",
 ]  # fmt: skip
 
 
@@ -69,6 +72,13 @@ def assignments(given: Sequence[str] | None) -> dict[str, Any]:
 def without_none(**flags: Any) -> dict[str, Any]:
     """The flags that were given, by dotted path with `__` for the dot."""
     return {name.replace("__", "."): value for name, value in flags.items() if value is not None}
+
+
+def model_of(card: AdapterCard) -> dict[str, Any]:
+    """What an adapter's card says of its model, as values of a configuration by dotted path."""
+    told = card.backbone
+    quantised = None if told.quantisation == "none" else told.quantisation
+    return without_none(model__id=told.id, model__revision=told.revision or None, model__quantisation=quantised)
 
 
 def composed(source: str | None, overrides: Mapping[str, Any]) -> StudyConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from affinage.cli.fetch import fetch
-from affinage.cli.flags import announce_model, composed, without_none
+from affinage.cli.flags import announce_model, composed, model_of
 from affinage.cli.say import counted, say
 from affinage.records import MCQ, ShortQuestion, SurveyQuestion, UserError
 from affinage.registry import suggest
@@ -63,7 +63,7 @@ def tested_adapter(adapter: str, *, study: str | None, skip_seen: bool | None, f
     beneath: dict[str, Any] = {}
     if card is not None:
         refuse_unknown_seen(Path(adapter), card)
-        beneath = without_none(model__id=card.backbone.id, model__revision=card.backbone.revision or None)
+        beneath = model_of(card)
     if study is not None and "data.source" in flags and composed(study, {}).data.source != flags["data.source"]:
         # The study's settings are those of its own source; another source would refuse them as unknown keys.
         beneath["data.settings"] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from affinage.adapters import CARD, CONFIG, PICKLE, TENSORS, AdapterCard, load, read_card, read_tensors
+from affinage.adapters import CARD, CONFIG, PICKLE, TENSORS, AdapterCard, load, read_card, read_tensors, settings_of
 from affinage.adapters.logits import apart, has_peft, read, read_peft, sequences
 from affinage.backbone import Backbone
 from affinage.doctor.base import Check, tried
@@ -40,9 +40,7 @@ def files(folder: Path) -> Iterator[Check]:
 def _readable(folder: Path) -> Check:
     """Card and configuration can be read and agree."""
     card, config = read_card(folder), read_json(folder / CONFIG)
-    method = registry.get(card.method)
-    settings = method.settings.model_validate(dict(card.settings))
-    if method.in_peft(settings) != bool(config.get("peft_type")):
+    if registry.get(card.method).in_peft(settings_of(card, folder)) != bool(config.get("peft_type")):
         return Check("files", "wrong", f"{CONFIG} says peft_type {config.get('peft_type')!r}, {CARD} says {card.method}", _AGAIN)
     seen = f"seen templates: {len(card.seen):,}" if card.seen_known else "seen templates unknown, so it is tested on nothing"
     return Check("files", "ok", f"{card.method} for {card.culture or 'no culture'}, {seen}")
@@ -146,8 +144,7 @@ def _company(patient: _Patient) -> Check:
 def _peft(patient: _Patient) -> Check:
     """PEFT computes the same logits from the same folder."""
     name = "ours = PEFT"
-    method = registry.get(patient.card.method)
-    if not method.in_peft(method.settings.model_validate(dict(patient.card.settings))):
+    if not registry.get(patient.card.method).in_peft(settings_of(patient.card, patient.folder)):
         return Check(name, "not checked", f"PEFT's format cannot hold the method {patient.card.method} with these settings")
     if not has_peft():
         return Check(name, "not checked", "PEFT is not installed", "pip install 'affinage[peft]'")

@@ -23,6 +23,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
@@ -50,10 +51,10 @@ class LoraMixtureSettings(CodedSettings):
     """r, rank of each expert."""
     alpha: float = Field(16.0, gt=0)
     """The update is scaled by alpha / sqrt(r)."""
-    experts: int = Field(8, ge=1)
+    experts: int = Field(8, ge=2)
     """E, experts per module."""
     top: int = Field(2, ge=1)
-    """k, experts that a token opens."""
+    """k, experts that a token opens; at least two."""
     shared_a: bool = False
     """Whether the experts of a module have one A in common and differ in B alone."""
     hidden: int = Field(512, ge=1)
@@ -67,6 +68,8 @@ class LoraMixtureSettings(CodedSettings):
 
     @model_validator(mode="after")
     def _enough(self) -> LoraMixtureSettings:
+        if self.top == 1:
+            raise ValueError("top 1: a single open expert has the weight 1 whatever its router says, which would learn nothing; open two")
         if self.top > self.experts:
             raise ValueError(f"top {self.top} of {self.experts} experts")
         return self
@@ -109,18 +112,23 @@ class _Layout:
     def doors(self, settings: LoraMixtureSettings, tensors: Mapping[str, Tensor]) -> Doors:
         """The updates, with tensors as they are handed on; of modules that share a router the first tells how it is used."""
         terms: list[Tensor] = []
+        told: set[str] = set()
 
-        def balance(weights: Tensor, opened: Tensor) -> None:
+        def balance(router: str, weights: Tensor, opened: Tensor) -> None:
             share = opened.float().mean(0) / settings.top
-            terms.append(settings.balance * settings.experts * (share * weights.mean(0)).sum())
+            term = settings.balance * settings.experts * (share * weights.mean(0)).sum()
+            # A layer that is computed again in the backward pass says it again: kept, that would keep the whole layer in memory.
+            if router not in told:
+                told.add(router)
+                terms.append(term)
 
-        updates, told = {}, set()
+        updates, heard = {}, set()
         for (name, _, _), router in zip(self.modules, self.router_of, strict=True):
             inner, inner_bias, outer, outer_bias = (tensors[f"{router}.{part}"] for part in ("inner", "inner_bias", "outer", "outer_bias"))
-            listens = None if router in told or not settings.balance else balance
+            listens = None if router in heard or not settings.balance else partial(balance, router)
             route = Router(inner, inner_bias, outer, outer_bias, settings.top, settings.gate == "twice")
             updates[name] = Routed(tensors[f"{name}.a"], tensors[f"{name}.b"], settings.scale, route, listens)
-            told.add(router)
+            heard.add(router)
         return Doors(updates=updates, terms=terms)
 
 

@@ -8,7 +8,7 @@ from affinage.report import reference
 from affinage.report.cells import Cells
 from affinage.report.evidence import Kind
 from affinage.report.table import Table, cell_text
-from affinage.report.words import slug
+from affinage.report.words import slug, zero_shot
 
 __all__ = ["beside_the_study", "study_number"]
 
@@ -33,7 +33,9 @@ def beside_the_study(cells: Cells) -> Iterator[Table]:
     both = [(label, evidence.method(label)) for label in evidence.labels if evidence.method(label) in reference.METHODS]
     for label, method in both:
         rules.append(len(rows))
-        own = tuple(_plain(cells, (label, culture), [culture])[0] if culture in evidence.trained(label) else "" for culture in ours)
+        out = evidence.held_out(label)
+        cell = {culture: _plain(cells, (label, culture), [culture])[0] for culture in ours if culture in evidence.trained(label)}
+        own = tuple("" if culture not in cell else zero_shot(cell[culture]) if culture in out else cell[culture] for culture in ours)
         rows.append((f"ours: {label}, own culture", *own))
         rows.append((f"study: {method}, own culture", *(study_number(reference.PAIRS[method][name][name]) for name in study)))
     rules.append(len(rows))
@@ -44,7 +46,8 @@ def beside_the_study(cells: Cells) -> Iterator[Table]:
         for culture, name in zip(ours, study, strict=True):
             rules.append(len(rows))
             if culture in evidence.trained(label):
-                rows.append((f"ours: {name}", *_plain(cells, (label, culture), ours)))
+                head = f"ours: {name}"
+                rows.append((zero_shot(head) if culture in evidence.held_out(label) else head, *_plain(cells, (label, culture), ours)))
             rows.append((f"study: {name}", *(study_number(reference.PAIRS[method][name][tested]) for tested in study)))
         title = f"Beside the reference study: {label}, every pair"
         yield Table(f"reference-{slug(label)}", title, text, ("trained on", *study), tuple(rows), tuple(rules[1:]))

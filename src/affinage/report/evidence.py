@@ -94,6 +94,12 @@ class Evidence:
         trained = {run.trained_culture for run in self.study.runs if run.label == label}
         return tuple(culture for culture in self.cultures if culture in trained)
 
+    def held_out(self, label: str) -> tuple[str, ...]:
+        """Those of `trained` whose adapters come from a training without their questions: zero-shot."""
+        config = next((method for method in self.study.config.methods if (method.label or method.name) == label), None)
+        out = () if config is None else config.settings.get("held_out") or ()
+        return self.trained(label) if out == "each" else tuple(culture for culture in self.trained(label) if culture in out)
+
     def training_sets(self, label: str) -> tuple[str, ...]:
         """Names of the controls' training sets that were planned for `label`, in the plan's order."""
         ordinary = {UNTOUCHED, UNTRAINED, *self.cultures}

@@ -11,11 +11,14 @@ import polars as pl
 from affinage.report.beside import beside_the_study
 from affinage.report.cells import Cells
 from affinage.report.table import AVERAGE, MISSING, Table, cell_text, counted, quantity, row_text, runs_text, spread_text
-from affinage.report.words import many, named, nothing_trained, percent, points, shown, slug
+from affinage.report.words import many, named, nothing_trained, percent, points, shown, slug, zero_shot
 from affinage.stats import AVERAGES, Average, Reading
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED
 
 __all__ = ["tables"]
+
+
+_ZERO_SHOT = "Zero-shot: made for a culture none of whose questions were trained on. "
 
 
 def tables(cells: Cells) -> tuple[Table, ...]:
@@ -51,7 +54,7 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
         lines.append(row_text(named(nothing_trained(label)), put))
         changes = ("" if cell.gain is None else spread_text(cell.gain, points) for cell in put)
         lines.append((f"  {label} − untouched, paired", *changes, runs_text(put)))
-    beside = []
+    beside, held_out = [], []
     for label in evidence.labels:
         rules.append(len(lines))
         if evidence.expected((label, UNTRAINED)):
@@ -62,7 +65,10 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
         own = [cells.cell((label, culture), culture, reading, average) if culture in trained else None for culture in evidence.cultures]
         present = [cell for cell in own if cell is not None]
         behind += present
-        lines.append((f"{named(label)}, own culture", *("not trained" if cell is None else cell_text(cell) for cell in own), runs_text(present)))
+        out = evidence.held_out(label)
+        held_out += out
+        texts = ("not trained" if cell is None else zero_shot(cell_text(cell)) if cell.tested in out else cell_text(cell) for cell in own)
+        lines.append((f"{named(label)}, own culture", *texts, runs_text(present)))
         gains = tuple("" if cell is None or cell.gain is None else spread_text(cell.gain, points) for cell in own)
         lines.append(("  own − untouched, paired", *gains, runs_text(present)))
         program = cells.best_program(label, average) if reading == "choice" else None
@@ -79,7 +85,8 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
     )
     text += ", and of tuned minus the program without a language model that is right most often here. " if beside else ". "
     title = f"Table 1. Own culture, {AVERAGE[average]}"
-    return Table("table-1-own-culture", title, text + counted(behind), ("", *map(shown, evidence.cultures), "runs"), tuple(lines), tuple(rules))
+    text += (_ZERO_SHOT if held_out else "") + counted(behind)
+    return Table("table-1-own-culture", title, text, ("", *map(shown, evidence.cultures), "runs"), tuple(lines), tuple(rules))
 
 
 def _split_sizes(cells: Cells) -> Table:
@@ -127,9 +134,12 @@ def _pairs(cells: Cells, reading: Reading, average: Average, *, label: str, numb
     above += [(nothing_trained(each), cells.row((each, PROMPTED), reading, average)) for each in evidence.prompted]
     if evidence.expected((label, UNTRAINED)):
         above.append(("untrained", cells.row((label, UNTRAINED), reading, average)))
-    adapters = [(shown(culture), cells.row((label, culture), reading, average)) for culture in evidence.trained(label)]
+    out = evidence.held_out(label)
+    heads = {culture: zero_shot(shown(culture)) if culture in out else shown(culture) for culture in evidence.trained(label)}
+    adapters = [(head, cells.row((label, culture), reading, average)) for culture, head in heads.items()]
     behind = [cell for _, row in (*above, *adapters) for cell in row]
-    text = f"{quantity(reading, average)} Trained on the culture of the row, tested on the culture of the column. {counted(behind)}"
+    text = f"{quantity(reading, average)} Trained on the culture of the row, tested on the culture of the column. "
+    text += (_ZERO_SHOT if out else "") + counted(behind)
     header = ("trained on", *map(shown, evidence.cultures), "runs")
     rules = (len(above), len(above) + len(adapters))
     rows = (*(row_text(head, row) for head, row in (*above, *adapters)), *_program_rows(cells, reading, average))

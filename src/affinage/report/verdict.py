@@ -22,7 +22,7 @@ from affinage.data.baselines import BASELINE_NAMES, BASELINE_TEXTS
 from affinage.report.evidence import LETTER_BIAS, Evidence
 from affinage.report.pooled import Line, line, pooled
 from affinage.report.table import LINE, Table, line_text
-from affinage.report.words import base, bounds, few, many, named, nothing_trained, points
+from affinage.report.words import base, bounds, few, many, named, nothing_trained, points, shown, zero_shot
 from affinage.stats import Estimate, paired
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED
 
@@ -104,7 +104,7 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
         line("", _UNTOUCHED, untouched, evidence.expected(evidence.untouched)),
         *prompted,
         line(label, f"{label}, untrained", evidence.of((label, UNTRAINED)).filter(here), evidence.expected((label, UNTRAINED))),
-        line(label, f"{label}, own culture", own, planned),
+        line(label, _own_name(evidence, label), own, planned),
         line(label, f"{label}, other cultures", others, planned if len(trained) > 1 else 0),
         *programs,
     )
@@ -126,6 +126,14 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
     if missing:
         conclusion = f"{missing} of {many(planned, 'run')} are missing: no conclusion yet."
     return Verdict(label, tuple(row for row in rows if row.expected), claims, program, conclusion)
+
+
+def _own_name(evidence: Evidence, label: str) -> str:
+    """The name of a method's line on its own cultures, and which of them it was not trained on."""
+    name, out = f"{label}, own culture", evidence.held_out(label)
+    if not out:
+        return name
+    return zero_shot(name) if out == evidence.trained(label) else f"{name} (zero-shot: {', '.join(map(shown, out))})"
 
 
 _OWN = pl.col("trained_culture") == pl.col("culture")

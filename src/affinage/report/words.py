@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from affinage.stats import MINIMUM_EFFECTIVE, Estimate
 
-__all__ = ["base", "bounds", "few", "many", "named", "nothing_trained", "parted", "percent", "points", "shown", "slug", "span"]
+__all__ = ["base", "bounds", "few", "many", "named", "nothing_trained", "parted", "percent", "points", "shown", "slug", "span", "zero_shot"]
 
 
 def percent(fraction: float) -> str:
@@ -71,6 +71,11 @@ def shown(culture: str) -> str:
 def named(label: str) -> str:
     """A method's label at the beginning of a sentence or of a row."""
     return {"lora": "LoRA"}.get(label, label[:1].upper() + label[1:])
+
+
+def zero_shot(text: str) -> str:
+    """What stands for an adapter, or for its number, of a culture none of whose questions it was trained on."""
+    return f"{text} (zero-shot)"
 
 
 def nothing_trained(label: str) -> str:

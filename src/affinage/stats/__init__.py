@@ -6,7 +6,7 @@ not percent. Two readings: `choice` (the best-scored option) and `free` (the gre
 """
 
 from affinage.stats.credit import with_credit
-from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, clustered
+from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, clustered, kish
 from affinage.stats.runs import AVERAGES, READINGS, RUN, Average, Reading, Spread, paired, per_run, spread
 from affinage.stats.transfer import column_specificity
 
@@ -21,6 +21,7 @@ __all__ = [
     "Spread",
     "clustered",
     "column_specificity",
+    "kish",
     "paired",
     "per_run",
     "spread",

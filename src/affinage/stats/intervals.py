@@ -8,16 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import scipy.stats
+from numpy.typing import ArrayLike
 
 from affinage.stats.runs import Average
 
-__all__ = ["MINIMUM_EFFECTIVE", "Estimate", "clustered"]
+__all__ = ["MINIMUM_EFFECTIVE", "Estimate", "clustered", "kish"]
 
 MINIMUM_EFFECTIVE = 10.0
 """With fewer effective template groups a number is shown without interval and without verdict."""
 
 _RESOLUTION = 1e-9
 """Accuracies are ratios of small counts: a bound closer to zero than this is rounding, not a difference."""
+
+
+def kish(weights: ArrayLike) -> float:
+    """Kish's (1965) effective number, (sum w)^2 / sum w^2: so many equal weights make a mean as precise.
+
+    Args:
+        weights: [n], not all of them zero.
+    """
+    values = np.asarray(weights, np.float64)
+    return float(values.sum() ** 2 / (values**2).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,7 @@ def clustered(rows: pl.DataFrame, average: Average = "template", credit: str = "
     weight[cell] = sums["weight"].to_numpy()
     value = float(weight @ (total.sum(1) / count.sum(1)))
     share = np.abs(weight) @ (count / count.sum(1, keepdims=True))
-    effective = float(share.sum() ** 2 / (share**2).sum())
+    effective = kish(share)
     left = count.sum(1, keepdims=True) - count
     numbers = (shape[1], effective, scored["mcq_id"].n_unique(), scored["template_id"].n_unique(), level)
     if effective < MINIMUM_EFFECTIVE or bool((left == 0).any()):

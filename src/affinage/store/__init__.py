@@ -1,7 +1,7 @@
 """A study on disk: names, whole files, claims, scores. The only package that knows where a run's files stand. Imports no torch."""
 
 from affinage.store.claims import STALE_AFTER, Claim, ClaimLostError, claim, claim_owner
-from affinage.store.files import canonical_digest, read_json, sweep, write_atomically, write_json
+from affinage.store.files import canonical_digest, disk_full, read_json, sweep, write_atomically, write_json
 from affinage.store.folder import RunFolder, StudyFolder, run_path
 from affinage.store.log import append_log, cut_log, read_log
 from affinage.store.provenance import Checkout, Provenance, checkout, cores, provenance
@@ -48,6 +48,7 @@ __all__ = [
     "claim_owner",
     "cores",
     "cut_log",
+    "disk_full",
     "fail",
     "open_study",
     "provenance",

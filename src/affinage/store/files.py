@@ -15,7 +15,7 @@ from typing import Any
 
 from affinage.records import UserError
 
-__all__ = ["canonical_digest", "read_json", "sweep", "write_atomically", "write_json"]
+__all__ = ["canonical_digest", "disk_full", "read_json", "sweep", "write_atomically", "write_json"]
 
 _TEMPORARY = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -72,8 +72,7 @@ def _force(path: Path) -> None:
 
 def write_error(path: Path, error: BaseException) -> UserError | None:
     """What the user can do about a failed write; None where the error is of another kind."""
-    # Libraries written in Rust (safetensors, polars) hand on the system's sentence, without its number.
-    if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
+    if disk_full(error):
         return UserError(
             str(path),
             f"a full disk ({_free(path) / 1e6:.1f} MB free, or a quota reached)",
@@ -83,6 +82,16 @@ def write_error(path: Path, error: BaseException) -> UserError | None:
     if isinstance(error, OSError):
         return UserError(str(path), error.strerror or str(error), "a place that can be written", "Check the path and its permissions.")
     return None
+
+
+def disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that the disk is full."""
+    while error is not None:
+        # Libraries written in Rust (safetensors, polars) hand on the system's sentence, without its number.
+        if (isinstance(error, OSError) and error.errno in _FULL) or "No space left on device" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _free(path: Path) -> int:

@@ -15,7 +15,7 @@ __all__ = ["append_log", "cut_log", "read_log"]
 
 
 def append_log(path: Path, record: Mapping[str, Any]) -> None:
-    """Appends one line; `record["step"]` says what `cut_log` may cut.
+    """Appends one line, after the torn one of a crash where there is one; `record["step"]` says what `cut_log` may cut.
 
     Raises:
         UserError: the disk is full; the part of the line that was written is taken back.
@@ -24,8 +24,10 @@ def append_log(path: Path, record: Mapping[str, Any]) -> None:
     descriptor = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         before = os.fstat(descriptor).st_size
+        if before and os.pread(descriptor, 1, before - 1) != b"\n":
+            line = b"\n" + line
         try:
             left = memoryview(line)
             while left:
@@ -40,13 +42,18 @@ def append_log(path: Path, record: Mapping[str, Any]) -> None:
             os.close(descriptor)
 
 
-def read_log(path: Path) -> tuple[dict[str, Any], ...]:
+def read_log(path: Path, *, strict: bool = True) -> tuple[dict[str, Any], ...]:
     """The log's records, in order; none where there is no log. A last line that a crash cut short is left out.
+
+    Args:
+        path: the log; need not exist.
+        strict: whether a line before the last that cannot be read is an error. In a file of several processes, where nobody cuts the line that
+            a crash left, it is left out.
 
     Raises:
         UserError: a line before the last cannot be read.
     """
-    return tuple(json.loads(line) for line in _whole_lines(path))
+    return tuple(json.loads(line) for line in _whole_lines(path, strict=strict))
 
 
 def cut_log(path: Path, step: int) -> int:
@@ -71,8 +78,8 @@ def cut_log(path: Path, step: int) -> int:
     return len(kept)
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """The log's lines without their ends, the torn last one left out."""
+def _whole_lines(path: Path, *, strict: bool = True) -> Iterator[bytes]:
+    """The log's lines without their ends, the torn last one left out, and where not `strict` every one that cannot be read."""
     if not path.exists():
         return
     *lines, _torn = path.read_bytes().split(b"\n")
@@ -81,6 +88,8 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             whole = isinstance(json.loads(line), dict)
         except ValueError:
             whole = False
+        if not whole and not strict:
+            continue
         if not whole:
             todo = "Remove the run's folder to train it again, or the log alone to go on without its beginning."
             raise UserError(f"{path}:{number}", "a damaged line", "a JSON object", todo)

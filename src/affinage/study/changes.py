@@ -26,14 +26,13 @@ BUDGET = "training_nodes_per_pack"
 def budgets(folder: StudyFolder, begun: int | None) -> tuple[int | None, ...]:
     """The budgets of a pack that a study's trainings have had; the last one is in force.
 
+    A line that a crash cut short is left out: a change is written down before anything is computed under it.
+
     Args:
         folder: the study's.
         begun: the one that it was begun with.
-
-    Raises:
-        UserError: the file of changes is damaged.
     """
-    cut = {int(line["after"]) for line in read_log(folder.changes)}
+    cut = {int(line["after"]) for line in read_log(folder.changes, strict=False)}
     return (begun, *sorted(cut - {begun}, reverse=True))
 
 

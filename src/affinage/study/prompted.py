@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 
-from affinage import data, seeds
 from affinage.config import PromptingConfig, StudyConfig, validated
 from affinage.controls.draws import drawn
 from affinage.data import Dataset
@@ -17,7 +16,7 @@ from affinage.data.base import cap
 from affinage.prompting import Candidate, Ground, Material, Prompting, PromptingSettings, candidates, registered
 from affinage.records import MCQ, Split, UserError
 from affinage.store import canonical_digest
-from affinage.study.sides import trained_frame
+from affinage.study.sides import trained_frame, validation_templates
 
 __all__ = ["Prompted", "make_prompted", "settled"]
 
@@ -109,7 +108,8 @@ def make_prompted(config: StudyConfig, *, dataset: Dataset, splits: tuple[Split,
         for wanted in config.prompting:
             baseline = registered.get(wanted.name)
             settings = validated(baseline.settings, dict(wanted.settings), f"prompting: {wanted.label}")
-            held = _validation(dataset, split, settings.share, config.seed) if settings.side == "validation" else frozenset[str]()
+            on_training_side = settings.side == "validation"
+            held = validation_templates(dataset, split, share=settings.share, seed=config.seed) if on_training_side else frozenset[str]()
             ground = Ground(
                 split=split,
                 cultures=cultures,
@@ -119,21 +119,9 @@ def make_prompted(config: StudyConfig, *, dataset: Dataset, splits: tuple[Split,
                 prompt=config.prompt,
                 seed=config.seed,
             )
-            side = dataset.select(templates=held if settings.side == "validation" else split.development_templates).frame
+            side = dataset.select(templates=held if on_training_side else split.development_templates).frame
             compared = pl.concat([_compared(side, culture, config, settings) for culture in cultures])
             yield Prompted(wanted.label or wanted.name, baseline, settings, ground, candidates(baseline, settings, ground), compared)
-
-
-def _validation(dataset: Dataset, split: Split, share: float, seed: int) -> frozenset[str]:
-    """The validation side of a split, the same on which the methods' settings are searched.
-
-    It is the share of the training side's template groups with the smallest u(seed, group).
-    """
-    group_of = data.template_groups(dataset)
-    groups = {group_of[template] for template in split.train_templates}
-    order = sorted(groups, key=lambda group: (seeds.uniform("validation side", seed, group), group))
-    held = set(order[: min(len(groups) - 1, max(1, round(share * len(groups))))])
-    return frozenset(template for template in split.train_templates if group_of[template] in held)
 
 
 def _quoted(dataset: Dataset, split: Split, config: StudyConfig, held: frozenset[str], culture: str) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from affinage.config import StudyConfig
@@ -74,7 +75,15 @@ def run(
     engine = engine or real_engine()
     standing = standing or checkout()
     made = plan(config, out, engine=engine, standing=standing)
-    _begin(folder, made)
+    try:
+        _begin(folder, made)
+    except UserError:
+        # Another process may have begun the study meanwhile, and settled otherwise what it leaves to whoever comes first.
+        again = plan(config, out, engine=engine, standing=standing)
+        if again.config == made.config:
+            raise
+        made = replace(again, machine=made.machine)
+        _begin(folder, made)
     if all(_status(folder, planned) == "finished" for planned in made.runs):
         return Outcome(len(made.runs), len(made.runs), ())
     began = time.monotonic()
@@ -111,11 +120,13 @@ def _begin(folder: StudyFolder, made: Plan) -> None:
         before = read_plan(folder)
         changed = [name for name in ("data", "model", "splits", "runs", "sets") if getattr(before, name) != getattr(made.record, name)]
         if changed:
-            todo = f"Give another --out, or remove {folder.plan.parent} to go on with what stands now: runs made before then leave the report."
+            files = f"{folder.plan} and {folder.questions}"
+            todo = f"Give another --out, or remove {files} to go on with what stands now: runs made before then leave the report."
             raise UserError(str(folder.plan), f"a study that was begun with other {', '.join(changed)}", "the same as now", todo)
         if folder.questions.exists():
             return
     write_plan(folder, made.record, question_table(made.dataset, made.record.splits, made.cultures, made.sets, made.config))
+    open_study(folder, made.config, write=False)  # of several that wrote their configuration at one moment the last one's holds
 
 
 def _status(folder: StudyFolder, planned: PlannedRun) -> str:
@@ -157,6 +168,7 @@ def _attempt(session: Session, planned: PlannedRun, number: int, *, first: bool)
     except ClaimLostError:
         return None
     except UserError as error:  # the run's own files cannot be read or written, so the reason cannot be kept there
+        session.given_up.add(planned.path)
         session.tell(planned, number, "failed", note=str(error))
         return str(error)
 
@@ -177,5 +189,5 @@ def _elsewhere(session: Session, planned: PlannedRun, number: int, *, first: boo
 def _leader(session: Session, planned: PlannedRun) -> PlannedRun:
     """The first run of a run's cohort that is still to be trained; the run itself where it is trained, failed before, or in no cohort."""
     cohort = session.cohorts.get(planned.path, (planned,))
-    waiting = [run for run in cohort if _status(session.folder, run) in {"planned", "running"}]
+    waiting = [run for run in cohort if run.path not in session.given_up and _status(session.folder, run) in {"planned", "running"}]
     return waiting[0] if planned in waiting else planned

@@ -19,13 +19,38 @@ from affinage.records import BASELINES, Split, UserError
 from affinage.store import PROMPTED, QUESTION_SCHEMA, UNTRAINED
 from affinage.study.wordings import reworded
 
-__all__ = ["check_cultures", "question_table", "row_range", "sizes", "tested_frame", "trained_frame"]
+__all__ = ["check_cultures", "question_table", "row_range", "sizes", "tested_frame", "trained_frame", "validation_templates"]
 
 
 def trained_frame(dataset: Dataset, split: Split, culture: str, config: StudyConfig) -> pl.DataFrame:
     """The training side of one culture, in the source's order."""
     frame = dataset.select(cultures=(culture,), templates=split.train_templates).frame
     return _limited(frame, config.limit)
+
+
+def validation_templates(dataset: Dataset, split: Split, *, share: float, seed: int) -> frozenset[str]:
+    """The templates of a split's training side on which settings, or the wordings of a baseline, are chosen.
+
+    They are the share of the training side's template groups with the smallest u(seed, group): a function of seed and group, the same for every
+    method, baseline and culture.
+
+    Args:
+        dataset: the questions.
+        split: of the study.
+        share: of the training side's template groups.
+        seed: the study's.
+
+    Raises:
+        UserError: the training side has fewer than two template groups.
+    """
+    group_of = data.template_groups(dataset)
+    groups = {group_of[template] for template in split.train_templates}
+    if len(groups) < 2:
+        found = f"{len(groups)} template groups on the training side"
+        raise UserError(f"split {split.name}", found, "at least two, one to learn from and one to choose by", "Use more templates.")
+    order = sorted(groups, key=lambda group: (seeds.uniform("validation side", seed, group), group))
+    held_out = set(order[: min(len(groups) - 1, max(1, round(share * len(groups))))])
+    return frozenset(template for template in split.train_templates if group_of[template] in held_out)
 
 
 def tested_frame(dataset: Dataset, split: Split, culture: str, config: StudyConfig) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from, and have seen what those have seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from affinage.store import UNTRAINED, read_state, run_path
 
 if TYPE_CHECKING:
     from affinage.methods import Adapter
+    from affinage.store import RunState
     from affinage.study.plan import PlannedRun
     from affinage.study.work import Session
 
@@ -76,6 +77,8 @@ def _sources(run: PlannedRun, method: MethodConfig, config: StudyConfig, runs: S
         wanted = [name for name in pool if name not in {UNTRAINED, ALL} and pool[name].made is None]
     else:
         wanted = [ALL] if kind == ALL else names.split("+") if kind == "tailor" else [names]
+    if len(set(wanted)) < len(wanted):
+        raise UserError(where, repr(method.start), "two different names", f"Name another adapter, or begin from one: `start: culture:{wanted[0]}`.")
     missing = [name for name in wanted if name not in pool]
     if missing:
         todo = f"Add the control: `controls: [{{name: {ALL}}}]`." if missing == [ALL] else suggest(missing[0], [n for n in pool if n != UNTRAINED])
@@ -116,11 +119,12 @@ def _after(run: PlannedRun, method: MethodConfig, sources: tuple[tuple[str, str]
 
 def waits(session: Session, planned: PlannedRun) -> bool:
     """Whether a run that a run begins from is still to be trained: it comes before this one in every process's order."""
-    return any(state is None or state.status == "running" for state in _states(session, planned))
+    waited_for = [path for _, path in planned.sources if path not in session.given_up]
+    return any(state is None or state.status == "running" for state in _states(session, waited_for))
 
 
-def _states(session: Session, planned: PlannedRun) -> Iterator[Any]:
-    for _, path in planned.sources:
+def _states(session: Session, paths: Iterable[str]) -> Iterator[RunState | None]:
+    for path in paths:
         yield read_state(session.folder.run(path))
 
 
@@ -134,9 +138,9 @@ def begin(session: Session, planned: PlannedRun) -> tuple[Adapter, frozenset[str
     fresh = planned.method.build(session.backbone, planned.key(session.made.config.seed))
     if not planned.sources:
         return fresh, frozenset()
-    for (name, path), state in zip(planned.sources, _states(session, planned), strict=True):
+    for (name, path), state in zip(planned.sources, _states(session, [path for _, path in planned.sources]), strict=True):
         if state is None or state.status not in {"trained", "finished"}:
-            reason = "was not trained yet" if state is None else f"failed: {state.reason}"
+            reason = f"failed: {state.reason}" if state is not None and state.status == "failed" else "was not trained yet"
             raise UserError(f"start of {planned.path}", f"{path}, the adapter of {name}, which {reason}", "a trained adapter", "Mend that run first.")
     adapters = {name: session.engine.restore(session.folder.run(path).adapter, session.backbone) for name, path in planned.sources}
     chosen = _chosen(session, planned, adapters)

@@ -107,9 +107,12 @@ def _mate(session: Session, planned: PlannedRun, stack: ExitStack, own: _Pupil) 
         return None
     there = session.folder.run(planned.path)
     number = session.made.runs.index(planned) + 1
+    # A member that cannot be worked on is in the cohort for the others' sake, whose sums must not change; why is told when its turn comes.
+    if planned.path in session.given_up:
+        return pupil(None)
     try:
         before = read_state(there)
-    except UserError:  # told when its turn comes; here it is in the cohort for the others' sake, whose sums must not change
+    except UserError:
         return pupil(None)
     if before is not None and before.status in {"trained", "finished"}:
         return pupil(None)
@@ -127,7 +130,7 @@ def _lockstep(session: Session, pupils: list[_Pupil], checkpoint: Path) -> None:
     assert first.method is not None
     *earlier, budget = session.budgets
 
-    def on_cut(cut: Cut) -> None:
+    def on_cut(cut: Cut) -> int | None:
         record_cut(session.folder, cut, [pupil.planned.path for pupil in pupils])
         known = session.budgets
         for pupil in pupils:
@@ -136,6 +139,7 @@ def _lockstep(session: Session, pupils: list[_Pupil], checkpoint: Path) -> None:
                 there = session.folder.run(pupil.planned.path)
                 carried_over(there, known)
                 pupil.state = None if pupil.state is None else read_state(there)
+        return known[-1]  # another process may have cut deeper meanwhile
 
     session.engine.train(
         session.backbone,

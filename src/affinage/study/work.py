@@ -82,6 +82,8 @@ class Session:
     stale_after: float = STALE_AFTER
     lost: set[str] = field(default_factory=set)
     """Paths of the runs that their cohort lost in this process, with the reason in their folders; the next command tries them again, alone."""
+    given_up: set[str] = field(default_factory=set)
+    """Paths of the runs that failed in this process and whose folders cannot say so; nothing waits for them."""
 
     @cached_property
     def questions(self) -> Questions:

@@ -3,7 +3,8 @@
 Each adapter has its own questions, order, schedule, optimiser, clipping and loss; only the passes through the frozen model are shared. An adapter
 that is through its steps, or whose loss is not finite, leaves; the others go on as if it had only stopped reading.
 
-A step that does not fit into memory changes the plan: packs of half the size from it on, the step made again from the state before it.
+A step that does not fit into memory changes the plan, where the caller keeps such changes: packs of half the size from it on, the step made again
+from the state before it. Otherwise it is an error.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def train(
     """Trains one adapter in place; continues from `folder.checkpoint` where there is one. See `train_cohort`.
 
     Raises:
-        UserError: a loss or gradient that is not finite (naming the batch), a checkpoint that does not fit, a full disk.
+        UserError: a loss or gradient that is not finite (naming the batch), a checkpoint that does not fit, a full disk, a step that does not fit
+            into memory.
     """
     train_cohort(backbone, [Member(adapter, encoded, seed, folder, again, on_step)], training, prompt=prompt, checkpoint=folder.checkpoint)
 
@@ -129,7 +131,7 @@ def train_cohort(
     checkpoint: Path,
     nodes_per_pack: int | None = None,
     earlier: Sequence[int | None] = (),
-    on_cut: Callable[[Cut], None] = lambda cut: None,
+    on_cut: Callable[[Cut], int | None] | None = None,
 ) -> None:
     """Trains several adapters of one method in lockstep; continues from the checkpoint where there is one.
 
@@ -145,11 +147,12 @@ def train_cohort(
         checkpoint: the cohort's state, one file.
         nodes_per_pack: budget of a pack; a step that is larger is cut. Default: a step is one pack.
         earlier: budgets of the plans that were given up for this one; a checkpoint of theirs is continued.
-        on_cut: told of a step that did not fit, before it is made again.
+        on_cut: keeps the change of a step that did not fit, before that is made again, and gives the budget to go on with: the change's, or a
+            smaller one that is in force already. Who continues the training must name it. Default: such a step is an error.
 
     Raises:
         UserError: a loss or gradient that is not finite where its member does not want to be told, a checkpoint that does not fit, a full disk,
-            one question that does not fit into memory.
+            a step that does not fit into memory where nobody keeps the change, or one question that does not.
     """
     trainees = [_trainee(member, training) for member in members]
     if not any(trainee.total for trainee in trainees):
@@ -175,11 +178,14 @@ def train_cohort(
         if step and any(not trainee.out for trainee in trainees):
             save_checkpoint(checkpoint, states, step, plan, [place for place, trainee in enumerate(trainees) if trainee.out])
 
-    def cut(change: Cut) -> None:
+    def cut(change: Cut) -> int | None:
         nonlocal nodes_per_pack, plan
-        on_cut(change)
-        nodes_per_pack, plan = change.after, plan_digest(known, training, prompt, change.after)
+        if on_cut is None:
+            raise _does_not_fit(change)
+        nodes_per_pack = on_cut(change)
+        plan = plan_digest(known, training, prompt, nodes_per_pack)
         keep()
+        return nodes_per_pack
 
     while active := [trainee for trainee in trainees if step < trainee.total and not trainee.out]:
         _step(backbone, active, step, prompt=prompt, nodes_per_pack=nodes_per_pack, cut=cut)
@@ -210,7 +216,13 @@ def _trainee(member: Member, training: TrainingConfig) -> _Trainee:
 
 
 def _step(
-    backbone: Backbone, active: Sequence[_Trainee], step: int, *, prompt: PromptConfig, nodes_per_pack: int | None, cut: Callable[[Cut], None]
+    backbone: Backbone,
+    active: Sequence[_Trainee],
+    step: int,
+    *,
+    prompt: PromptConfig,
+    nodes_per_pack: int | None,
+    cut: Callable[[Cut], int | None],
 ) -> None:
     """One step of every adapter that is still in."""
     began = time.monotonic()
@@ -245,12 +257,12 @@ def _losses(
     *,
     prompt: PromptConfig,
     nodes_per_pack: int | None,
-    cut: Callable[[Cut], None],
+    cut: Callable[[Cut], int | None],
 ) -> tuple[list[float], int]:
     """`cohort_losses` of a step with its gradients, in smaller packs where it does not fit: every try has the same questions and draws.
 
     Raises:
-        UserError: one question alone does not fit.
+        UserError: one question alone does not fit, or the training may not be cut.
     """
     loss = active[0].training.loss
     while True:
@@ -267,27 +279,34 @@ def _losses(
         for trainee in active:
             trainee.optimiser.zero_grad()
         release()
-        change = _smaller(step, nodes_per_pack, step_packs(given, loss, prompt.score, nodes_per_pack), reason)
-        cut(change)
-        nodes_per_pack = change.after
+        nodes_per_pack = cut(_smaller(step, nodes_per_pack, step_packs(given, loss, prompt.score, nodes_per_pack), reason))
 
 
 def _smaller(step: int, nodes_per_pack: int | None, packs: Sequence[tuple[int, int]], reason: str) -> Cut:
-    """Half the budget, or half of the largest pack that can be cut where the step never filled the budget.
+    """Half the budget, or half of the largest pack where the step never filled the budget.
 
     Raises:
-        UserError: every pack is one question.
+        UserError: the largest pack is one question, which no budget makes smaller.
     """
-    largest = max((nodes for questions, nodes in packs if questions > 1), default=None)
-    if largest is None:
+    largest, questions = max((nodes, questions) for questions, nodes in packs)
+    if questions == 1:
         raise UserError(
             f"training step {step + 1}",
-            f"one question ({max(nodes for _, nodes in packs)} nodes) that does not fit into memory: {reason}",
+            f"one question ({largest} nodes) that does not fit into memory: {reason}",
             "room for it beside the model and the adapters of the cohort",
             "End what else uses the memory and run the same command again, or begin anew (another --out) with "
             "`model.gradient_checkpointing: true`, a smaller `model.cohort` or a smaller model.",
         )
     return Cut(step, nodes_per_pack, max(1, min(nodes_per_pack or largest, largest) // 2), reason)
+
+
+def _does_not_fit(change: Cut) -> UserError:
+    return UserError(
+        f"training step {change.step + 1}",
+        f"a step {'in one pack' if change.before is None else f'in packs of at most {change.before} nodes'} that does not fit into memory: {change.reason}",
+        "room for it beside the model and the adapters",
+        f"End what else uses the memory, or begin anew with a budget (`nodes_per_pack`) of {change.after} nodes or a smaller `training.batch_size`.",
+    )
 
 
 def _not_finite(step: int, loss: float, norm: float, batch: Sequence[Encoded]) -> UserError:

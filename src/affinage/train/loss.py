@@ -55,7 +55,7 @@ def cohort_losses(
         with backbone.logits(packed, doors) as logits:
             values = _values(chosen, branch_logprobs(logits, packed, len(packed.adapter)), loss, score)
             parts = values * torch.tensor([item.weight for item in chosen], device=values.device)
-            terms = list(_terms(chosen, adapters, doors))
+            terms = list(_terms(chosen, adapters, doors, values.device))
             torch.stack([parts.sum(), *(term for _, term in terms)]).sum().backward()  # type: ignore[no-untyped-call]
         for item, part in zip(chosen, parts.tolist(), strict=True):
             losses[item.member] += part
@@ -141,12 +141,16 @@ def _values(chosen: Sequence[_Item], sums: Tensor, loss: str, score: Score) -> T
     return torch.stack(told)
 
 
-def _terms(chosen: Sequence[_Item], adapters: Sequence[Adapter], doors: Sequence[Doors]) -> Iterator[tuple[int, Tensor]]:
-    """(adapter's number in the cohort, what the pass left for its loss), by the part of the adapter's mean that is in this pack."""
+def _terms(chosen: Sequence[_Item], adapters: Sequence[Adapter], doors: Sequence[Doors], device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """(adapter's number in the cohort, what the pass left for its loss), by the part of the adapter's mean that is in this pack.
+
+    Layers leave their terms on their own devices; the loss stands on one.
+    """
     for adapter, door in zip(adapters, doors, strict=True):
         own = [item for item in chosen if item.views[0] is adapter]
         if door.terms and own:
-            yield own[0].member, torch.stack(door.terms).sum() * sum(item.weight for item in own)
+            said = torch.stack([term.to(device) for term in door.terms])
+            yield own[0].member, said.sum() * sum(item.weight for item in own)
 
 
 def _weight(batch: Batch, question: Encoded) -> float:

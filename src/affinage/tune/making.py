@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["SearchEvent", "Watcher", "Work"]
 
 GIVE_UP = 5
-"""So many failures, and nothing else, end a method's search: what is wrong is not the values."""
+"""So many failures in a process, and nothing else, end a method's search: what is wrong is not the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Work:
     watch: Watcher
     stale_after: float
     _grounds: dict[str, Ground] = field(default_factory=dict)
+    _failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(Split's name, label) -> trials that failed in this process; what made those of an earlier one fail may be mended."""
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -114,8 +117,10 @@ class Work:
         """Removes what a kill left behind: half-written files, and checkpoints of trials that were over."""
         sweep(folder)
         for trial in read_trials(folder):
+            own = folder / f"{trial.number:03d}"
+            sweep(own)
             if trial.state != "running":
-                TrialFolder(folder / f"{trial.number:03d}").forget()
+                TrialFolder(own).forget()
 
     def searched(self, split: str, label: str) -> Searched:
         """How a method's search on a split stands."""
@@ -163,16 +168,19 @@ class Work:
         """The trial that a kill interrupted, else the next one, without values yet; None where the budget is used up.
 
         Raises:
-            UserError: the first trials failed, all of them.
+            UserError: the trials failed, all of them, and this process has seen enough of it.
         """
         trials = read_trials(search_folder(self.out, split, label))
-        if trials and trials[-1].state == "running":
-            return trials[-1]
-        if len(trials) >= GIVE_UP and all(trial.state == "failed" for trial in trials):
-            where = f"search of {label}, split {split}"
-            raise UserError(where, f"{len(trials)} failed trials and no other; the last: {trials[-1].reason}", "some that train", "Mend the cause.")
+        interrupted = next((trial for trial in trials if trial.state == "running"), None)
+        if interrupted is not None:
+            return interrupted
+        if self._failed[split, label] >= GIVE_UP and all(trial.state == "failed" for trial in trials):
+            found = f"{len(trials)} failed trials and no other; the last: {trials[-1].reason}"
+            todo = "Mend the cause and run the same command again: it tries further values."
+            raise UserError(f"search of {label}, split {split}", found, "some that train", todo)
         spent, allowed, whole = self._budget(split, label, trials)
-        return Trial(len(trials), {}) if spent + whole <= allowed else None
+        taken = {trial.number for trial in trials}  # with a gap where a damaged trial's folder was removed
+        return Trial(min(set(range(len(trials) + 1)) - taken), {}) if spent + whole <= allowed else None
 
     def _budget(self, split: str, label: str, trials: tuple[Trial, ...]) -> tuple[float, float, float]:
         """What is spent, what is allowed, and what must be left for another trial: in steps, or in seconds."""
@@ -213,4 +221,6 @@ class Work:
             seconds_left=None if self.search.seconds is None else allowed - spent,
             watch=tell,
         )
-        tell(training.run())
+        over = training.run()
+        self._failed[split, label] += over.state == "failed"
+        tell(over)

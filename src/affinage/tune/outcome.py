@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from affinage.config import MethodConfig, StudyConfig, TrainingConfig
+from affinage.config import MethodConfig, StudyConfig
 from affinage.methods.spaces import Space
 from affinage.records import Split
 from affinage.store import write_atomically, write_json
@@ -149,13 +149,18 @@ def _rows(outcome: Outcome) -> Iterator[dict[str, Any]]:
 
 
 def _entry(outcome: Outcome, each: Searched, best: Trial, engine: Engine) -> dict[str, Any]:
-    """A split's part of a preset."""
+    """A split's part of a preset: what the search chose, and what else the method had of its own.
+
+    Training values that the study wrote down for all of its methods held in the trials, and stay the study's to say.
+    """
     side = outcome.sides[each.split]
-    resolved = engine.resolve(with_values(each.method, best.values), TrainingConfig())
+    resolved = engine.resolve(with_values(each.method, best.values), outcome.config.training)
+    training = resolved.training.model_dump(mode="json", exclude_unset=True)
+    own = with_values(each.method, best.values).training
     assert best.score is not None
     return {
         "settings": resolved.settings.model_dump(mode="json"),
-        "training": resolved.training.model_dump(mode="json", exclude_unset=True),
+        "training": {name: value for name, value in training.items() if name in own or name not in outcome.config.training.model_fields_set},
         "seen": sorted(side.train_templates | side.test_templates),
         "found": {
             "accuracy": asdict(best.score),
@@ -199,7 +204,7 @@ def _study(outcome: Outcome, written: Mapping[str, Path]) -> str:
     for method in outcome.config.methods:
         label = method.label or method.name
         if label in written:
-            methods.append({"name": method.name, "label": label, "preset": str(written[label])})
+            methods.append({"name": method.name, "label": label, "preset": str(written[label].resolve())})
         else:
             methods.append(method.model_dump(mode="json", exclude_unset=True))
     values["methods"] = methods

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from affinage import seeds
 from affinage.data import Dataset, template_groups
 from affinage.records import Split, UserError
+from affinage.study.sides import validation_templates
 
 __all__ = ["check_sides", "validation_split"]
 
@@ -12,9 +12,8 @@ __all__ = ["check_sides", "validation_split"]
 def validation_split(dataset: Dataset, split: Split, *, share: float, seed: int, development: bool) -> Split:
     """What a search on a split trains on, and what it chooses by (as the test side of the split that it returns).
 
-    The validation side is the share of the training side's template groups with the smallest u(seed, group): a function of seed and group,
-    the same for every method and culture. Where the split tests the development side, that is where settings are chosen, and its training side
-    stays whole.
+    The validation side is cut from the training side (`validation_templates`). Where the split tests the development side, that is where settings
+    are chosen, and its training side stays whole.
 
     Args:
         dataset: the questions.
@@ -28,14 +27,7 @@ def validation_split(dataset: Dataset, split: Split, *, share: float, seed: int,
     """
     if development:
         return split
-    group_of = template_groups(dataset)
-    groups = sorted({group_of[template] for template in split.train_templates})
-    if len(groups) < 2:
-        found = f"{len(groups)} template groups on the training side"
-        raise UserError(f"split {split.name}", found, "at least two, one to learn from and one to choose by", "Use more templates.")
-    order = sorted(groups, key=lambda group: (seeds.uniform("validation side", seed, group), group))
-    held_out = set(order[: min(len(groups) - 1, max(1, round(share * len(groups))))])
-    chosen = frozenset(template for template in split.train_templates if group_of[template] in held_out)
+    chosen = validation_templates(dataset, split, share=share, seed=seed)
     inner = Split(f"{split.name}-validation", split.train_templates - chosen, chosen, split.development_templates)
     check_sides(dataset, inner, split)
     return inner

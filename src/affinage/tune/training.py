@@ -14,7 +14,7 @@ import polars as pl
 from affinage import data
 from affinage.records import Split, UserError
 from affinage.stats import Estimate, clustered, with_credit
-from affinage.store import Claim, ClaimLostError, score_frame
+from affinage.store import Claim, ClaimLostError, disk_full, score_frame
 from affinage.study import Engine, Plan, PlannedRun
 from affinage.study.questions import Asked, Questions
 from affinage.study.sides import tested_frame, trained_frame
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from affinage.backbone import Backbone
     from affinage.encode import Tokens
     from affinage.methods import Adapter, ResolvedMethod
+    from affinage.train import Cut
 
 __all__ = ["Ground", "Training"]
 
@@ -160,6 +161,7 @@ class Training:
 
         Raises:
             ClaimLostError: another process has taken the search over.
+            UserError: the disk is full.
         """
         self._began, self._before = time.monotonic(), self.trial.seconds
         state: TrialState = "complete"
@@ -171,6 +173,8 @@ class Training:
         except ClaimLostError:
             raise
         except Exception as error:  # one trial's failure must not end the search; its reason is kept
+            if disk_full(error):  # no fault of the values: the trial goes on from its checkpoint when there is room
+                raise
             state, reason = "failed", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         self.held.check()
         steps = max(self.totals.values()) if state == "complete" else self.trial.steps
@@ -208,9 +212,14 @@ class Training:
             checkpoint=self.folder.checkpoint if len(self._teams) == 1 else self.folder.culture(team[0]).checkpoint,
             nodes_per_pack=budget,
             earlier=earlier,
-            on_cut=lambda cut: self._write(cuts=(*self.trial.cuts, cut.after)),
+            on_cut=self._on_cut,
         )
         return [self.ground.scores(culture, adapter) for culture, adapter in self._adapters.items()]
+
+    def _on_cut(self, cut: Cut) -> int:
+        """Keeps a change of the trial's packs."""
+        self._write(cuts=(*self.trial.cuts, cut.after))
+        return cut.after
 
     def _planned(self, culture: str) -> PlannedRun:
         """The run that a culture's part of the trial would be in a study."""

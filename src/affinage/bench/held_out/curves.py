@@ -21,6 +21,12 @@ class Standing:
     """Minus log-probability of the right answers, mean over their tokens."""
     accuracy: float
     """Part of the questions whose right option scores best."""
+    choice: float
+    """Minus log-softmax of the right option's score over the question's options, mean over the questions."""
+
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"loss {self.loss:.4f}, choice {self.choice:.4f}, accuracy {self.accuracy:.1%}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Curve:
     """One training of one side."""
 
     side: str
+    """Or, where one side trains in several ways, which of them."""
     seed: int
     state: str
     """`running`, `through` (its steps), `out of time`, `interrupted`, or `failed: REASON`."""
@@ -77,7 +84,11 @@ def mean_curve(curves: Sequence[Curve]) -> tuple[Point, ...]:
             row[0].steps,
             mean(at.seconds for at in row),
             mean(at.tokens for at in row),
-            Standing(mean(at.standing.loss for at in row), mean(at.standing.accuracy for at in row)),
+            Standing(
+                mean(at.standing.loss for at in row),
+                mean(at.standing.accuracy for at in row),
+                mean(at.standing.choice for at in row),
+            ),
         )
         for row in rows
     )

@@ -17,16 +17,17 @@ from affinage.bench.held_out.page import Race
 from affinage.bench.held_out.side import OURS, TRL
 from affinage.store import write_atomically
 
-__all__ = ["draw", "write_figure"]
+__all__ = ["STYLE", "draw", "save", "write_figure"]
 
-_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "affinage"}
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "affinage"}
+"""Texts stay texts; the same figure is the same file."""
 _LOOK = {TRL: ("TRL", "#b04a2f", "--"), OURS: ("affinage", "#1f5a8a", "-")}
 """Name, colour and line of each side; lines differ too, for grey print."""
 
 
 def draw(race: Race) -> Figure:
     """Both panels; seconds grow by factors, the start stands at the left."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
         loss, accuracy = figure.subplots(1, 2)
@@ -61,9 +62,17 @@ def write_figure(race: Race, folder: Path, name: str) -> tuple[Path, Path]:
     Raises:
         UserError: the place cannot be written.
     """
-    figure = draw(race)
+    return save(draw(race), folder, name)
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """A figure as `NAME.svg` and `NAME.png`; returns their paths.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
     paths = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for kind in ("svg", "png"):
             held = BytesIO()
             figure.savefig(held, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)

@@ -38,7 +38,7 @@ class Judge:
         self.device, self.threads = str(self._backbone.device), torch.get_num_threads()
 
     def judged(self, folder: Path | None) -> dict[str, float]:
-        """`loss`: minus log-probability of the right answers and their endings, mean over their tokens; `accuracy`: by the options' scores.
+        """The values of a `curves.Standing`; `accuracy` and `choice` by the options' scores, `loss` over right answers with their endings.
 
         Args:
             folder: of an adapter in PEFT's format; None for the untouched model.
@@ -47,7 +47,7 @@ class Judge:
             ValueError: the loss is not finite.
         """
         adapter = None if folder is None else self._read(folder)
-        loss, right = 0.0, 0
+        loss, choice, right = 0.0, 0.0, 0
         for chosen in self._packs:
             branches = [branch for i in chosen for branch in self._items[i]]
             packed = pack(branches if adapter is None else [adapter.place(branch) for branch in branches])
@@ -55,12 +55,14 @@ class Judge:
                 sums = torch.split(branch_logprobs(logits, packed, len(branches)), [len(self._items[i]) for i in chosen])
             for i, own in zip(chosen, sums, strict=True):
                 loss -= float(own[-1])
-                best = int(option_scores(self._questions[i], own[:-1], self._work.prompt.score).argmax())
-                right += best == self._questions[i].rendered.mcq.answer
-        if not math.isfinite(loss):
+                scores = option_scores(self._questions[i], own[:-1], self._work.prompt.score)
+                answer = self._questions[i].rendered.mcq.answer
+                choice -= float(scores.log_softmax(0)[answer])
+                right += int(scores.argmax()) == answer
+        if not math.isfinite(loss + choice):
             raise ValueError("the held-out loss is not finite")
         tokens = sum(len(item[-1].ids) - item[-1].first for item in self._items)
-        return {"loss": loss / tokens, "accuracy": right / len(self._questions)}
+        return {"loss": loss / tokens, "accuracy": right / len(self._questions), "choice": choice / len(self._questions)}
 
     def _read(self, folder: Path) -> Adapter:
         """The adapter from PEFT's tensors."""

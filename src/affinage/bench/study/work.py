@@ -140,11 +140,10 @@ def _in_lockstep(config: StudyConfig, work: Work, questions: Sequence[MCQ], toke
     shape, _ = computing.describe(model)
     method = computing.resolve(MethodConfig(name=work.method, settings=work.settings), work.training)
     adapter = computing.adapter_of(method, shape)
+    sides = computing.first_batches(questions, tokens, work.training, work.prompt, members=max(adapters, model.cohort or 1), seed=config.seed)
 
     def step(members: int, nodes_per_pack: int | None) -> Step:
-        return computing.training_step(
-            questions, tokens, work.training, work.prompt, adapter, members=members, nodes_per_pack=nodes_per_pack, seed=config.seed
-        )
+        return computing.training_step(sides[:members], work.training.loss, work.prompt.score, adapter, nodes_per_pack=nodes_per_pack)
 
     return fitting(shape, model, step, this_machine(config, computing, shape), adapter=adapter, most=adapters)
 

@@ -1,0 +1,100 @@
+"""The bench: every variant trains from every seed, one training after another, and is measured on the same held-out questions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from affinage.bench.comparison import Start
+from affinage.bench.held_out.course import PROCESS, Limits, Runner, asked, check_score, described, judging, own, stopped
+from affinage.bench.machine import describe
+from affinage.bench.material import material
+from affinage.bench.sharing.result import Sharing
+from affinage.config import MethodConfig, StudyConfig
+
+__all__ = ["METHODS", "sharing"]
+
+METHODS = ("prompt-tuning", "lora")
+"""Whose adapters the judge reads from PEFT's format, one of each kind: vectors in the text, and updates of linear layers."""
+
+
+def sharing(
+    config: StudyConfig,
+    *,
+    method: str,
+    per_template: Sequence[int],
+    starts: int,
+    limits: Limits,
+    command: str,
+    start: Start = PROCESS,
+    on_event: Callable[[str], None] = lambda event: None,
+    on_result: Callable[[Sharing], object] = lambda result: None,
+) -> Sharing:
+    """Trains each variant from each seed; which one begins changes with the seed, so that a machine that grows slower favours none.
+
+    Args:
+        config: model, data, prompt and training; `splits.side` must be `development`. Its methods, and of its training the number of steps and
+            the questions per template, are not read.
+        method: one of METHODS, with its default settings.
+        per_template: the variants: values of `training.questions_per_template`.
+        starts: seeds; each names a start and an order, the same start for every variant.
+        limits: how far each training goes; the schedule of each is over `limits.steps`.
+        command: as it was typed, for the record.
+        start: starts a worker.
+        on_event: told what happens.
+        on_result: given what is known so far, after each measurement.
+
+    Returns:
+        All curves; where the user interrupted, those so far.
+
+    Raises:
+        UserError: model or data cannot be read, a score that token ids alone do not give, or the untouched model cannot be measured.
+    """
+    check_score(config)
+    made = material(config)
+    held_out, trained = asked(made, made.tested), asked(made, made.trained)
+    runners = tuple(
+        own(made, limits, trained, MethodConfig(name=method, training={"steps": limits.steps, "questions_per_template": count}), str(count))
+        for count in sorted(set(per_template))
+    )
+    training = runners[0].resolved.training
+    work = {**described(made, held_out, trained), **_settings(runners[0], config)}
+    turns = [(seed, runners[(seed + place) % len(runners)]) for seed in range(starts) for place in range(len(runners))]
+    with judging(config, runners[0].resolved, held_out, start) as track:
+        result = Sharing(
+            command=command,
+            machine=describe(config.model),
+            work=work,
+            schedule=training.schedule,
+            trained="choice" if training.loss == "choice" else "loss",
+            variants=tuple(runner.label for runner in runners),
+            untouched=track.untouched,
+            curves=(),
+        )
+        try:
+            for curves in track.followed(turns, on_event):
+                result = replace(result, curves=curves)
+                on_result(result)
+        except KeyboardInterrupt:
+            return replace(result, curves=stopped(result.curves), interrupted=True)
+    return result
+
+
+def _settings(runner: Runner, config: StudyConfig) -> dict[str, Any]:
+    """What all variants train by."""
+    training = runner.resolved.training
+    settings = runner.resolved.settings.model_dump(mode="json")
+    counts = Counter(question.template for question in runner.questions).values()
+    return {
+        "training questions per template": f"median {median(counts):g} ({min(counts)} to {max(counts)})",
+        "method": ", ".join([runner.resolved.name, *(f"{name} {value}" for name, value in settings.items())]),
+        "rate": f"{training.rate:g}, {training.schedule}, warm-up {training.warmup:g}",
+        "batch": f"{training.batch_size} questions, orders {training.orders}, weights {training.weights}",
+        "trained loss": training.loss,
+        "clipping": training.clip,
+        "type": config.model.dtype,
+        "limits": str(runner.limits),
+    }
