@@ -80,7 +80,7 @@ def main() -> None:
         near = sorted(asked, key=lambda mcq: (mcq.template_id, mcq.mcq_id))[:size]
         encoded = loaded.tokens.encode_all(near, prompt, seed=0)[0]
         sample.TESTED = size
-        laid = sample.testing_step(near, loaded.tokens, prompt, formulas.Adapter(), nodes_per_pack=4096, seed=0)
+        laid = sample.testing_step(near, loaded.tokens, prompt, formulas.Adapter(), nodes_per_pack=4096, seed=0, asked="one")
         seconds.append(_fastest(lambda: evaluate(loaded, None, encoded, prompt=prompt), clock))  # noqa: B023
         packs.append(laid.packs)
         kinds.append((f"test, {style}, {size}", False, 0, 0))

@@ -119,9 +119,7 @@ class Fake:
         self.loads += 1
         return SimpleNamespace(device="fake device", tokens=self.tokens, identity=self.identity)
 
-    def train(
-        self, backbone: Any, members: list[Any], training: TrainingConfig, *, prompt: Any, checkpoint: Path, **packs: Any
-    ) -> None:
+    def train(self, backbone: Any, members: list[Any], training: TrainingConfig, *, prompt: Any, checkpoint: Path, **packs: Any) -> None:
         """Counters in lockstep; one checkpoint for all of them."""
         start: dict[str, Any] = {"step": 0, "values": [member.adapter.value[0] for member in members], "out": []}
         state: dict[str, Any] = read_json(checkpoint) if checkpoint.exists() else start
@@ -191,7 +189,8 @@ class Fake:
             "training_step": lambda sides, *_, **__: costs.Step((costs.Counts(100 * len(sides), 4, 9, 9, 9, 1, 16),), 16 * len(sides)),
             "testing_step": lambda *_, **__: costs.Step((costs.Counts(100, 4, 9, 9, 9, 1, 16),), 16),
             "measure": lambda shape, model: costs.given_rates(1.0),
-            "free_memory": lambda device: ("cpu", 1 << 30),
+            "free_memory": lambda model: ("cpu", 1 << 30),
+            "device_name": lambda device: "cpu",
             "save": self.save,
             "restore": self.restore,
             "card": lambda **fields: fields,

@@ -98,7 +98,8 @@ class TestCard:
         cultures = ("Spain", "Mexico", "Iran")
         alone, joint, out = text("lora"), text("lora-hyper", cultures=cultures), text("lora-hyper", cultures=cultures, held_out=("Spain",))
         assert "It was trained on multiple-choice questions of cultural common sense under the label `Spain`." in alone
-        assert "part for the label `Spain` of one training on multiple-choice questions of cultural common sense under the labels Spain, Mexico," in joint
+        assert "part for the label `Spain` of one training on multiple-choice questions" in joint
+        assert "under the labels Spain, Mexico, Iran:" in joint
         assert "of which no question was trained on (zero-shot)" in out
         assert "under the labels Mexico, Iran." in out
         assert "under the label `Spain`" not in joint + out

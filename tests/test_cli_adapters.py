@@ -19,11 +19,12 @@ import affinage.backbone
 from affinage import adapters
 from affinage.adapters import AdapterCard
 from affinage.adapters.hub import Upload
-from affinage.backbone import Backbone, load
+from affinage.backbone import Backbone, Identity, load
 from affinage.cli import app
 from affinage.config import ModelConfig
 from affinage.methods import registry
 from affinage.methods.base import normal
+from affinage.records import BackboneShape
 from small_studies import BASE, SPLIT, Small
 from tiny import TEXT, questions, write_model, write_questions
 
@@ -172,7 +173,12 @@ class TestImport:
         path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": "org/base", "revision": "abc"}))
         asked: list[ModelConfig] = []
         real = affinage.backbone.describe
-        monkeypatch.setattr(affinage.backbone, "describe", lambda config: asked.append(config) or real(config))
+
+        def described(config: ModelConfig) -> tuple[BackboneShape, Identity]:
+            asked.append(config)
+            return real(config)
+
+        monkeypatch.setattr(affinage.backbone, "describe", described)
         run("adapters", "import", theirs, "--culture", "Atlantis", "--to", tmp_path / "mine", "--model", tiny_folder)
         run("adapters", "import", theirs, "--culture", "Atlantis", "--to", tmp_path / "its", "--model", tiny_folder, "--revision", "main")
         assert [config.revision for config in asked] == [None, "main"]

@@ -53,9 +53,7 @@ def cohort(backbone: Backbone, asked: Sequence[Sequence[Encoded]], folder: Path,
 
         members.append(Member(start(backbone), encoded, place, RunFolder(folder / str(place)), None, on_step, on_done, on_failed))
     checkpoint = folder / "checkpoint.safetensors"
-    train_cohort(
-        backbone, members, training, prompt=TEXT, checkpoint=checkpoint, nodes_per_pack=nodes_per_pack, on_cut=lambda cut: cut.after
-    )
+    train_cohort(backbone, members, training, prompt=TEXT, checkpoint=checkpoint, nodes_per_pack=nodes_per_pack, on_cut=lambda cut: cut.after)
     return members
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,17 +21,30 @@ from affinage.cli.estimated import compared, machine_of, said, said_gain
 from affinage.config import MethodConfig, ModelConfig, TrainingConfig
 from affinage.methods import resolve
 from affinage.records import BackboneShape, Split, UserError
-from affinage.store import StudyFolder, read_log
+from affinage.store import StudyFolder, append_log, read_log
 from affinage.study import Estimate, plan, run
 from affinage.study.cohorts import fitting
-from affinage.study.costs import Adapter, Counts, Machine, Rates, Step, bytes_of, given_rates, optimiser_seconds, sample, seconds_of, step_seconds
+from affinage.study.costs import (
+    Adapter,
+    Counts,
+    Machine,
+    Rates,
+    Step,
+    bytes_of,
+    given_rates,
+    optimiser_seconds,
+    sample,
+    seconds_of,
+    step_seconds,
+    weight_bytes,
+)
 from affinage.study.costs.estimate import effective_groups, estimate, known_machine
 from affinage.study.costs.measure import measure
 from affinage.study.costs.sample import adapter_of, first_batches, training_step
 from affinage.train import Batch, batches, step_packs
 from study_fakes import CLEAN, Fake, study, write_questions
 from test_train import start
-from tiny import TEXT, encode, questions
+from tiny import LETTERS, TEXT, encode, questions
 from tiny import write_questions as write_made_questions
 
 LAYER = [("self_attn.q_proj", 4096, 4096), ("self_attn.k_proj", 4096, 4096), ("self_attn.v_proj", 4096, 4096), ("self_attn.o_proj", 4096, 4096)]
@@ -189,8 +203,8 @@ def test_methods_that_update_modules_are_known_by_their_targets(backbone: Backbo
 
 def test_a_sampled_test_shares_what_evaluation_shares(backbone: Backbone) -> None:
     mcqs = questions("Atlantis", 10, rows=3)
-    together = sample.testing_step(mcqs[::-1], backbone.tokens, TEXT, Adapter(), nodes_per_pack=10_000, seed=0)
-    apart = sample.testing_step(mcqs, backbone.tokens, TEXT, Adapter(), nodes_per_pack=1, seed=0)
+    together = sample.testing_step(mcqs[::-1], backbone.tokens, TEXT, Adapter(), nodes_per_pack=10_000, seed=0, asked="one")
+    apart = sample.testing_step(mcqs, backbone.tokens, TEXT, Adapter(), nodes_per_pack=1, seed=0, asked="one")
     assert together.questions == apart.questions == 30
     assert len(together.packs) == 1
     assert len(apart.packs) == 30
@@ -255,6 +269,65 @@ def test_a_measured_machine_is_written_down_and_not_measured_again(asked: Path, 
     assert len(told) == 1, "nothing was left to estimate"
 
 
+def test_another_machine_s_rates_are_not_taken_for_this_one_s(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    folder, engine = StudyFolder(out), replace(Fake().engine(), measure=lambda *_: MEASURED)
+    assert run(study(asked), out, engine=engine, standing=CLEAN, poll=0.02).complete
+    made = plan(study(asked), out, engine=engine, standing=CLEAN)
+    other = replace(engine, measure=lambda *_: given_rates(1.0))
+    folder.costs.write_bytes(folder.costs.read_bytes() + b'{"here"')
+    append_log(folder.costs, {"taken": 1.0})
+    assert known_machine(made, folder, other).rates == MEASURED, "a line that a crash cut short costs nothing"
+    assert known_machine(made, folder, replace(other, device_name=lambda device: "another GPU")).rates == given_rates(1.0)
+    monkeypatch.setattr(platform, "node", lambda: "elsewhere")
+    assert known_machine(made, folder, other).rates == given_rates(1.0)
+
+
+def test_quantised_weights_weigh_less() -> None:
+    inside = sum(inputs * outputs for _, inputs, outputs in OLMO.linears)
+    whole, eight, four = (weight_bytes(OLMO, ModelConfig(quantisation=kind)) for kind in ("none", "8bit", "4bit"))
+    assert whole == 2 * OLMO.parameters
+    assert (whole - eight, whole - four) == (inside, 1.5 * inside)
+
+
+def test_further_wordings_and_a_joint_training_are_counted(asked: Path) -> None:
+    whole, questions = _estimate(asked), 2 * 12
+    further = _estimate(asked, evaluation={"instructions": ["Choose."]})
+    runs = 2 * (1 + 2 * 2 * (1 + 2))
+    per_question = (whole.testing - 0.5 * runs) / (runs * questions)
+    # Of each fold the untouched model with both cultures, and each of two methods' two starts with each adapter's own.
+    assert further.testing - whole.testing == pytest.approx(per_question * 2 * (questions + 2 * 2 * questions))
+
+    told: list[int] = []
+    fake = Fake()
+
+    def resolve(method: MethodConfig, training: TrainingConfig) -> Any:
+        made = fake.resolve(method, training)
+        made.taught = ("Spain",)  # Iran is held out
+        made.settings = SimpleNamespace(model_dump=lambda mode: {}, model_dump_json=lambda: "{}")
+        return made
+
+    def total_steps(training: TrainingConfig, count: int) -> int:
+        told.append(count)
+        return 5
+
+    engine = replace(fake.engine(), resolve=resolve, total_steps=total_steps)
+    made = plan(study(asked, methods=[{"name": "lora"}]), engine=engine, standing=CLEAN)
+    joint = estimate(made, lambda run: "planned", engine, Machine("cpu", 1 << 34, given_rates(1e-9)))
+    assert set(told) == {10, 14}, "of each fold one culture's questions: one is taught, in a run that serves two"
+    alone = _estimate(asked, methods=[{"name": "lora"}])
+    assert joint.training["lora"] == pytest.approx(alone.training["lora"] / 2, rel=0.01)
+
+
+def test_a_test_in_every_order_takes_as_many_times_longer(backbone: Backbone) -> None:
+    mcqs = questions("Atlantis", 4)
+    one, each = (
+        sample.testing_step(mcqs, backbone.tokens, LETTERS, Adapter(), nodes_per_pack=1, seed=0, asked=asked) for asked in ("one", "rotations")
+    )
+    assert one.questions == each.questions == 4
+    assert len(each.packs) == len(mcqs[0].options) * len(one.packs)
+
+
 def test_groups_of_templates_count_by_their_share() -> None:
     from affinage import data  # noqa: PLC0415
 
@@ -279,6 +352,9 @@ def test_what_is_said_of_an_estimate() -> None:
     assert "given by hand, every product at that speed" in said(replace(found, machine=Machine("cuda", 1, given_rates(395))))
     assert f"{100 * paired_gain(0.5 / 7):.0f} points or fewer (2.8 standard errors" in said_gain(49.0)
     assert "20 points" in said_gain(49.0)
+    assert "more than the 1.0 GB that are free: end what else uses them" in said(replace(found, machine=Machine("cpu", 10**9, MEASURED)))
+    roomy = replace(found, machine=Machine("cpu", 10**10, MEASURED), uncounted="examples")
+    assert said(roomy).endswith("Not counted: examples.")
     assert compared(found, 1060.2) == "estimated 17 min 05 s, took 17 min 40 s"
 
 

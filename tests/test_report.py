@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from affinage.config import MethodConfig
 from affinage.data.baselines import BASELINE_NAMES
 from affinage.records import BASELINES, UserError
 from affinage.report import Evidence, build_report, demo_table, figures, markdown, read_evidence, reference, verdicts, words
@@ -288,6 +289,31 @@ def test_the_pooled_table_has_the_five_lines_of_each_method(tmp_path: Path) -> N
     assert values["lora, own culture"] > values["lora, other cultures"] > values["untouched"] == values["lora, untrained"]
     assert all(re.fullmatch(r"\d+\.\d to \d+\.\d", row[2]) for row in table.rows)
     assert {row[0]: row[3] for row in table.rows}["lora, other cultures"] == "12"
+
+
+@pytest.mark.parametrize("out", [["Spain"], "each"])
+def test_a_culture_that_was_held_out_is_marked_where_its_adapter_stands(out: Any, evidence: Evidence) -> None:
+    def texts(which: Evidence) -> list[tuple[str, tuple[str, ...]]]:
+        every = [*tables(Cells(which)), demo_table(verdicts(which))]
+        return [(f"{table.key}: {row[0]}", row[1:]) for table in every for row in table.rows if not table.appendix]
+
+    assert not any("zero-shot" in text for head, cells in texts(evidence) for text in (head, *cells))
+    method = MethodConfig(name="prompt-tuning", settings={"held_out": out})
+    config = evidence.study.config.model_copy(update={"methods": (method,)})
+    held = replace(evidence, study=replace(evidence.study, config=config))
+    assert held.held_out("prompt-tuning") == (evidence.cultures if out == "each" else ("Spain",))
+    found = dict(texts(held))
+    whole = out == "each"
+    own = found["table-1-own-culture: Prompt-tuning, own culture"]
+    assert [text.endswith(" (zero-shot)") for text in own[:-1]] == [culture == "Spain" or whole for culture in held.cultures]
+    assert "table-4-prompt-tuning: Spain (zero-shot)" in found
+    assert ("table-4-prompt-tuning: Atlantis" in found) == (not whole)
+    assert "reference-prompt-tuning: ours: Spain (zero-shot)" in found
+    assert found["reference-1-own-culture: ours: prompt-tuning, own culture"][0].endswith(" (zero-shot)")
+    assert f"pooled: prompt-tuning, own culture {'(zero-shot)' if whole else '(zero-shot: Spain)'}" in found
+    for table in tables(Cells(held)):
+        if table.key in {"table-1-own-culture", "table-4-prompt-tuning"}:
+            assert "Zero-shot: made for a culture none of whose questions were trained on." in table.text
 
 
 # Formats ----------------------------------------------------------------------------------------------------------------------------------

@@ -340,31 +340,30 @@ def test_a_folder_keeps_its_study(config: StudyConfig, questions: Path, tmp_path
 
 def test_who_comes_second_takes_what_the_first_settled(questions: Path, tmp_path: Path) -> None:
     """Both found the folder empty, and measured other rates."""
-    model = {"id": "fake", "dtype": "float32", "threads": 1}
-    open_config = study(questions, model=model, starts=1, methods=[{"name": "lora"}])
-    out, first = tmp_path / "out", Fake()
-    assert _run(study(questions, model={**model, "cohort": 2, "nodes_per_pack": 77}, starts=1, methods=[{"name": "lora"}]), tmp_path / "x", first).complete
-    begun = (tmp_path / "x" / "study.yaml").read_bytes()
+
+    def asked(**settled: int) -> StudyConfig:
+        return study(questions, model={"id": "fake", "dtype": "float32", "threads": 1, **settled}, starts=1, methods=[{"name": "lora"}])
+
+    out = tmp_path / "out"
+    assert _run(asked(cohort=2, nodes_per_pack=77), tmp_path / "first", Fake()).complete
+    begun = (tmp_path / "first" / "study.yaml").read_bytes()
 
     def measure(shape: Any, model: Any) -> Any:
         out.mkdir()
         (out / "study.yaml").write_bytes(begun)
         return costs.given_rates(1.0)
 
-    outcome = run(open_config, out, engine=replace(Fake().engine(), measure=measure), standing=CLEAN, poll=0.02)
-    assert outcome.complete
+    assert run(asked(), out, engine=replace(Fake().engine(), measure=measure), standing=CLEAN, poll=0.02).complete
     kept = read_study(out).config.model
     assert (kept.cohort, kept.nodes_per_pack) == (2, 77)
-    (out / "study.yaml").unlink()
-    (out / "study.yaml").write_bytes(begun)
     with pytest.raises(UserError, match=r"model\.cohort: 2 there, 3 now"):
-        _run(study(questions, model={**model, "cohort": 3, "nodes_per_pack": 77}, starts=1, methods=[{"name": "lora"}]), out, Fake())
+        _run(asked(cohort=3), out, Fake())
 
 
 def test_changed_data_or_model_are_not_mixed_into_a_study(config: StudyConfig, questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     _run(config, out, Fake())
-    with pytest.raises(UserError, match=r"plan\.json: found a study that was begun with other model, runs.*remove \S*plan\.json and \S*questions\.parquet"):
+    with pytest.raises(UserError, match=r"plan\.json: found a study that was begun with other model, runs.*remove \S+json and \S+parquet to go on"):
         _run(config, out, Fake(digest="e" * 64))
     with pytest.raises(UserError, match="begun with other model, runs"):
         _run(config, out, Fake(template="thinking"))

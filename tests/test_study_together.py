@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from affinage.cli import app
 from affinage.config import StudyConfig, validated
 from affinage.records import UserError
 from affinage.store import StudyFolder, read_all_scores, read_log, read_state
@@ -129,6 +131,22 @@ def test_a_study_runs_to_its_end_and_hands_on_an_adapter_for_each_culture(folder
         run(config, broken, standing=CLEAN, watch=stop)
     assert run(config, broken, standing=CLEAN).complete
     assert results(broken) == results(whole)
+
+
+def test_what_was_trained_together_is_exported_as_plain_lora_of_each_culture(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    assert run(together(folder, METHODS[:1]), tmp_path / "study", standing=CLEAN).complete
+    result = CliRunner().invoke(app, ["adapters", "export", str(tmp_path / "study"), "--to", str(tmp_path / "to")])
+    assert result.exit_code == 0, result.output
+    for culture in CULTURES:
+        (exported,) = (tmp_path / "to" / "lora-hyper" / culture).iterdir()
+        assert json.loads((exported / "adapter_config.json").read_text())["peft_type"] == "LORA"
+        page = " ".join((exported / "README.md").read_text().split())
+        assert "PEFT itself loads this folder and computes the same logits" in page
+        assert f"| {culture} (its own{', zero-shot' if culture == 'Iran' else ''}) |" in page
+        assert "under the labels Spain, Mexico" in page
+        assert ("of which no question was trained on" in page) == (culture == "Iran")
+        assert "templates, of all its training's labels |" in page
 
 
 def test_a_training_that_fails_fails_for_every_culture_that_it_serves(folder: Path, tmp_path: Path) -> None:

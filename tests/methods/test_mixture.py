@@ -123,13 +123,19 @@ def again(tiny_folder: Path) -> Backbone:
 
 def test_a_layer_that_is_computed_again_says_its_term_once(again: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = moved(build(("lora-mixture", {**SETTINGS, "balance": 0.5}), again))
-    doors, passes = adapter.doors(), []
+    doors = adapter.doors()
+    passes: list[Tensor] = []
     packed = placed(sequences(3, again.shape.vocabulary), [adapter])
     real = updates.gate
-    monkeypatch.setattr(updates, "gate", lambda *given: passes.append(1) or real(*given))
+
+    def counted(route: Router, x: Tensor) -> Tensor:
+        passes.append(x)
+        return real(route, x)
+
+    monkeypatch.setattr(updates, "gate", counted)
     with again.logits(packed, [doors]) as logits:
         forward = len(passes)
-        (logits.square().mean() + torch.stack(doors.terms).sum()).backward()
+        (logits.square().mean() + torch.stack(doors.terms).sum()).backward()  # type: ignore[no-untyped-call]
     assert len(passes) == 2 * forward, "every layer was computed again"
     assert len(doors.terms) == 2 * again.shape.layers  # queries and values share one
 

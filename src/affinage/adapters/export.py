@@ -210,8 +210,8 @@ def export_merged(folder: Path, load_backbone: Callable[[Dtype], Backbone], to: 
     """
     card = read_card(folder)
     if card.backbone.quantisation != "none":
-        found = f"one of a model in {card.backbone.quantisation} weights, which cannot take the update"
-        raise FormatError(f"adapter {folder}", found, "one of a model with weights as they are", "Hand it on in another --format.")
+        weights = f"one of a model in {card.backbone.quantisation} weights, which cannot take the update"
+        raise FormatError(f"adapter {folder}", weights, "one of a model with weights as they are", "Hand it on in another --format.")
     narrow = None if dtype == "float32" else _unmerged(folder, card, load_backbone(dtype))
     backbone = load_backbone("float32")
     exact = _unmerged(folder, card, backbone)

@@ -3,7 +3,7 @@
 from affinage.backbone.compiled import compilations
 from affinage.backbone.doors import Doors, LowRank, Routed, Router
 from affinage.backbone.load import configuration, describe, load, tokens
-from affinage.backbone.memory import free_memory
+from affinage.backbone.memory import device_name, free_memory
 from affinage.backbone.model import Backbone, Identity
 from affinage.backbone.probe import Probe, probe_configuration
 from affinage.backbone.quantised import require_full_weights
@@ -19,6 +19,7 @@ __all__ = [
     "compilations",
     "configuration",
     "describe",
+    "device_name",
     "free_memory",
     "load",
     "probe_configuration",

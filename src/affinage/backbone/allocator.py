@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import resource
 from pathlib import Path
 
 __all__ = ["keep_freed_memory"]
@@ -48,7 +49,12 @@ def _keep(heap: int) -> str:
         if not library.mallopt(parameter, value):
             return ""
     said = "freed memory kept"
-    if not _SWITCH.exists() or "[madvise]" not in _SWITCH.read_text(encoding="ascii"):
+    # Where address space is limited, none is put aside.
+    if (
+        resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        or not _SWITCH.exists()
+        or "[madvise]" not in _SWITCH.read_text(encoding="ascii")
+    ):
         return said
     library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
     library.sbrk.argtypes, library.malloc.argtypes, library.free.argtypes = [ctypes.c_ssize_t], [ctypes.c_size_t], [ctypes.c_void_p]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from affinage.backbone.attention import KEYWORD, Prefix, Tree, plant
 from affinage.backbone.compiled import refuse_uncompilable
-from affinage.backbone.doors import Doors
+from affinage.backbone.doors import Doors, Routed
 from affinage.backbone.kernels import STRIPS, Kernel
+from affinage.backbone.last import feed_forward, only_at
 from affinage.backbone.quantised import require_full_weights
 from affinage.backbone.shape import decoder_layers, longest_position, needs_ids, node_limit, windows_of
 from affinage.backbone.terms import Additive, Gates
@@ -109,14 +111,15 @@ class Backbone:
         tree = plant(packed, windows, self.device, prefix, additive=additive, calls=calls, kernel=self.kernel)
         position = torch.from_numpy(packed.depth + slots).to(self.device)
         with ExitStack() as stack:
-            self._open(stack, packed, doors)
-            result = self.model(
-                **self._input(packed, doors),
-                position_ids=position[None],
-                use_cache=False,
-                logits_to_keep=torch.from_numpy(packed.predicting),  # an index in main memory serves every device
-                **{KEYWORD: tree},
-            )
+            with self._narrowed(packed, doors) as narrowed:
+                self._open(stack, packed, doors, narrowed)
+                result = self.model(
+                    **self._input(packed, doors),
+                    position_ids=position[None],
+                    use_cache=False,
+                    logits_to_keep=torch.from_numpy(packed.predicting),  # an index in main memory serves every device
+                    **{KEYWORD: tree},
+                )
             yield result.logits[0]
 
     def _input(self, packed: Packed, doors: Sequence[Doors]) -> dict[str, Tensor]:
@@ -145,7 +148,7 @@ class Backbone:
         place = torch.where(ids < 0, first[adapter] - ids - 1, torch.arange(len(ids)))
         return torch.cat([text, *vectors]).index_select(0, place.to(text.device))
 
-    def _open(self, stack: ExitStack, packed: Packed, doors: Sequence[Doors]) -> None:
+    def _open(self, stack: ExitStack, packed: Packed, doors: Sequence[Doors], narrowed: Collection[nn.Module]) -> None:
         """Hooks gates onto the layers and updates onto their modules, and puts changed weights in place, until the stack closes."""
         gates = _gates(packed, doors, self.device)
         if gates is not None:
@@ -160,10 +163,12 @@ class Backbone:
             raise UserError(
                 "adapter", f"updates of {', '.join(strange[:3])}", "plain linear modules of the decoder layers", "Check its target modules."
             )
-        segments = packed.segments.tolist()
+        segments = packed.segments
         for name in names:
             updates = tuple(door.updates.get(name) for door in doors)
-            handle = self.model.get_submodule(name).register_forward_hook(adding(updates, segments))
+            module = self.model.get_submodule(name)
+            own = np.searchsorted(packed.predicting, segments) if module in narrowed else segments
+            handle = module.register_forward_hook(adding(updates, own.tolist()))
             stack.callback(handle.remove)
         if any(door.shifts for door in doors):
             if len(doors) > 1:
@@ -171,6 +176,21 @@ class Backbone:
                 raise UserError("a cohort", found, "that one alone", "Train it alone.")
             require_full_weights(self.model, "an adapter that changes the weights themselves")
             stack.enter_context(shifted(self.model, doors[0].shifts))
+
+    @contextmanager
+    def _narrowed(self, packed: Packed, doors: Sequence[Doors]) -> Iterator[Collection[nn.Module]]:
+        """Has the last feed-forward network computed where logits are read, in one forward pass; gives its modules, which get so many rows.
+
+        Not where layers are compiled or computed again in the backward pass, nor where experts are routed, whose balance counts every node.
+        """
+        layers = decoder_layers(self.model)
+        routed = any(isinstance(update, Routed) for door in doors for update in door.updates.values())
+        module = None if self.compiled or layers[-1].training or routed else feed_forward(layers)
+        if module is None or len(packed.predicting) == packed.nodes:
+            yield ()
+            return
+        with only_at(module, torch.from_numpy(packed.predicting), packed.nodes):
+            yield tuple(module.modules())
 
     def _check_length(self, packed: Packed, slots: int) -> None:
         longest, why = longest_position(self.model.config)

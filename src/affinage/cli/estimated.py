@@ -53,10 +53,16 @@ def said(found: Estimate) -> str:
     parts = [f"training {duration(sum(found.training.values()))} ({trainings})"] if found.training else []
     parts += [f"testing {duration(found.testing)}", f"loading {duration(found.loading)}"]
     given = found.machine.rates.source
+    more = f" Not counted: {found.uncounted}." if found.uncounted else ""
+    if found.memory > found.machine.free:
+        more += (
+            f" That is more than the {found.machine.free / 1e9:.1f} GB that are free: end what else uses them, set `model.gradient_checkpointing: true`, "
+            "a smaller `model.cohort`, or study a smaller model."
+        )
     return (
         f"Estimate for what is left, one process: {duration(found.seconds)} ({', '.join(parts)}); "
         f"about {found.memory / 1e9:.1f} GB on the {'GPU' if found.machine.kind == 'cuda' else 'machine'}. Rates {given}"
-        f"{', every product at that speed and all else for nothing' if given == 'given by hand' else ''}."
+        f"{', every product at that speed and all else for nothing' if given == 'given by hand' else ''}.{more}"
     )
 
 

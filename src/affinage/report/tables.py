@@ -54,7 +54,8 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
         lines.append(row_text(named(nothing_trained(label)), put))
         changes = ("" if cell.gain is None else spread_text(cell.gain, points) for cell in put)
         lines.append((f"  {label} − untouched, paired", *changes, runs_text(put)))
-    beside, held_out = [], []
+    beside: list[str] = []
+    held_out: tuple[str, ...] = ()
     for label in evidence.labels:
         rules.append(len(lines))
         if evidence.expected((label, UNTRAINED)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from affinage.config import ModelConfig
 from affinage.records import BackboneShape
-from affinage.study.costs import Adapter, Machine, Step, step_bytes, step_seconds
+from affinage.study.costs import Adapter, Machine, Step, step_bytes, step_seconds, weight_bytes
 
 if TYPE_CHECKING:
     from affinage.study.plan import PlannedRun
@@ -62,7 +62,7 @@ def fitting(
         most: neighbours in the plan that could be trained together, at most.
     """
     width = 2 if model.dtype == "bfloat16" else 4
-    room = max(0, machine.free - shape.parameters * width) * _MEMORY_SHARE
+    room = max(0, machine.free - weight_bytes(shape, model)) * _MEMORY_SHARE
     found: list[tuple[float, int, Lockstep]] = []
     for members in [model.cohort] if model.cohort else [size for size in _MEMBERS if size <= max(1, most)]:
         whole = sum(pack.nodes for pack in step(members, None).packs)

@@ -55,8 +55,10 @@ class Engine:
     """`affinage.study.costs.sample.testing_step`."""
     measure: Callable[[BackboneShape, ModelConfig], costs.Rates]
     """`affinage.study.costs.measure.measure`."""
-    free_memory: Callable[[str], tuple[str, int]]
-    """`affinage.backbone.free_memory`."""
+    free_memory: Callable[[ModelConfig], tuple[str, int]]
+    """Of the devices that the model computes on: `affinage.backbone.free_memory`."""
+    device_name: Callable[[str], str]
+    """`affinage.backbone.device_name`."""
 
 
 def engine() -> Engine:
@@ -81,5 +83,6 @@ def engine() -> Engine:
         training_step=sample.training_step,
         testing_step=sample.testing_step,
         measure=measure.measure,
-        free_memory=backbone.free_memory,
+        free_memory=lambda model: backbone.free_memory(model.device, spread=model.device_map is not None),
+        device_name=backbone.device_name,
     )

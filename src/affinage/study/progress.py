@@ -9,6 +9,7 @@ from typing import Literal
 from affinage.store import StudyFolder, claim_owner, read_state
 from affinage.study.plan import Plan, PlannedRun
 from affinage.study.sides import tested_frame, trained_frame
+from affinage.study.wordings import reworded
 
 __all__ = ["Progress", "counts", "progress"]
 
@@ -33,12 +34,14 @@ def counts(made: Plan) -> Callable[[PlannedRun], tuple[int, int]]:
     """How many questions each run of a plan is trained on (per pass) and tested on, over all cultures."""
     train = {(s.name, c): trained_frame(made.dataset, s, c, made.config).height for s in made.record.splits for c in made.cultures}
     train |= {(split, each.name): each.frame.height for split, each in made.sets}
-    test = {s.name: sum(tested_frame(made.dataset, s, c, made.config).height for c in made.cultures) for s in made.record.splits}
+    per = {(s.name, c): tested_frame(made.dataset, s, c, made.config).height for s in made.record.splits for c in made.cultures}
+    test = {s.name: sum(per[s.name, c] for c in made.cultures) for s in made.record.splits}
+    further = {(s.name, name): per[s.name, c] for s in made.record.splits for name, c, _ in reworded(made.config, made.cultures)}
 
     def count(run: PlannedRun) -> tuple[int, int]:
         own = 0 if run.made is None or run.made.own_test is None else run.made.own_test.height
         trained = sum(train.get((run.split.name, name), 0) for name in run.taught or (run.trained_culture,)) if run.trains else 0
-        return trained, test[run.split.name] + own
+        return trained, test[run.split.name] + own + sum(further[run.split.name, name] for name in run.reworded)
 
     return count
 

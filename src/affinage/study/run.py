@@ -89,7 +89,7 @@ def run(
     began = time.monotonic()
     missing = sum(_status(folder, planned) != "finished" for planned in made.runs)
     found = estimate(made, lambda planned: _status(folder, planned), engine, known_machine(made, folder, engine))
-    note_estimate(folder, made, found)
+    note_estimate(folder, made, found, engine)
     on_estimate(found)
     session = Session(made, folder, engine, load(made, engine), standing, watch, stale_after)
     failures: list[tuple[PlannedRun, str]] = []

@@ -142,6 +142,5 @@ def in_lockstep(
 
 
 def this_machine(config: StudyConfig, engine: Engine, shape: BackboneShape) -> Machine:
-    """What a study runs on here and now: the CPU, or on CUDA the device that is named; its rates are measured."""
-    kind, free = engine.free_memory(config.model.device)
-    return Machine(kind, free, engine.measure(shape, config.model))
+    """What a study runs on here and now: the CPU, or on CUDA the device that is named or those that layers are spread over; rates are measured."""
+    return Machine(*engine.free_memory(config.model), engine.measure(shape, config.model))

@@ -301,9 +301,10 @@ def _smaller(step: int, nodes_per_pack: int | None, packs: Sequence[tuple[int, i
 
 
 def _does_not_fit(change: Cut) -> UserError:
+    packs = "one pack" if change.before is None else f"packs of at most {change.before} nodes"
     return UserError(
         f"training step {change.step + 1}",
-        f"a step {'in one pack' if change.before is None else f'in packs of at most {change.before} nodes'} that does not fit into memory: {change.reason}",
+        f"a step in {packs} that does not fit into memory: {change.reason}",
         "room for it beside the model and the adapters",
         f"End what else uses the memory, or begin anew with a budget (`nodes_per_pack`) of {change.after} nodes or a smaller `training.batch_size`.",
     )

@@ -12,6 +12,7 @@ from affinage.study.costs.formulas import (
     seconds_of,
     step_bytes,
     step_seconds,
+    weight_bytes,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "seconds_of",
     "step_bytes",
     "step_seconds",
+    "weight_bytes",
 ]

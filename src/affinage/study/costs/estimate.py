@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, final
 
 from affinage import data
 from affinage.data import Dataset
 from affinage.records import Split
+from affinage.stats import kish
 from affinage.store import StudyFolder, append_log, read_log
+from affinage.study.calibrate import calibration_frame
 from affinage.study.cohorts import cohorts
-from affinage.study.costs.formulas import Adapter, Machine, Rates, Step, seconds_of, step_bytes, step_seconds
+from affinage.study.costs.formulas import Adapter, Machine, Rates, Step, seconds_of, step_bytes, step_seconds, weight_bytes
 from affinage.study.progress import counts
 from affinage.study.settle import this_machine
 from affinage.study.sides import tested_frame, trained_frame
@@ -50,6 +53,8 @@ class Estimate:
     machine: Machine
     groups: float
     """Template groups that count (`effective_groups`)."""
+    uncounted: str = ""
+    """What of the study is left out of it, in words; empty where nothing is that it knows of."""
 
     @property
     def seconds(self) -> float:
@@ -61,7 +66,8 @@ def estimate(made: Plan, status: Callable[[PlannedRun], str], engine: Engine, ma
     """What is left of a study.
 
     Steps and tests are laid out as they will be, from a few real batches of the first split's first culture; the other cultures, splits and
-    starts are taken to be alike. Checkpoints, logs and other processes on the machine are not counted.
+    starts are taken to be alike. Checkpoints, logs and other processes on the machine are not counted, nor what examples and facts add to the
+    questions of a baseline without training; of its search every split is counted, though splits may share one.
 
     Args:
         made: the plan.
@@ -77,18 +83,21 @@ def estimate(made: Plan, status: Callable[[PlannedRun], str], engine: Engine, ma
         far, (learned, tested) = status(run), count(run)
         if far == "finished":
             continue
-        testing += _PER_RUN + tested * sampled.test(run)[0]
+        testing += _PER_RUN + sampled.tested(run, tested, begun=far == "trained") * sampled.test(run)[0]
         memory = max(memory, sampled.test(run)[1])
         if run.trains and run.method is not None and far != "trained":
-            share = learned // len(sampled.together.get(run.path, (run,))) if run.taught else learned  # of what a joint training reads
-            steps = engine.total_steps(run.method.training, share)
+            # A joint training, which several runs share, is as long as one of its cultures' would be alone.
+            steps = engine.total_steps(run.method.training, learned // max(1, len(run.taught)))
             seconds, needed = sampled.step(run)
-            training[run.label] = training.get(run.label, 0.0) + steps * seconds + learned * _PER_QUESTION
+            encoding = learned * _PER_QUESTION / (len(sampled.cohort(run)) if run.taught else 1)
+            training[run.label] = training.get(run.label, 0.0) + steps * seconds + encoding
             memory = max(memory, needed)
-    weights = made.shape.parameters * sampled.width
+    weights = weight_bytes(made.shape, made.config.model)
     beside = _PROCESS if machine.kind == "cpu" else 0.0
     loading = (_LOADING + weights / _BYTES_PER_SECOND) if testing else 0.0
-    return Estimate(training, testing, loading, int(weights + beside + memory), machine, effective_groups(made.dataset, made.record.splits))
+    groups = effective_groups(made.dataset, made.record.splits)
+    left_out = "examples and facts beside the questions of baselines" if any(run.prompted and status(run) != "finished" for run in made.runs) else ""
+    return Estimate(training, testing, loading, int(weights + beside + memory), machine, groups, left_out)
 
 
 @final
@@ -111,20 +120,41 @@ class _Sampled:
         """What of a run's adapter costs time."""
         return Adapter() if run.method is None else self.engine.adapter_of(run.method, self.made.shape)
 
+    def cohort(self, run: PlannedRun) -> tuple[PlannedRun, ...]:
+        """The runs that a run is trained with, itself among them."""
+        return self.together.get(run.path, (run,))
+
+    def tested(self, run: PlannedRun, tested: int, *, begun: bool) -> int:
+        """Questions that are put to the model for a run beside its training: tests, the search of a baseline, the fit of a few numbers.
+
+        Args:
+            run: of the plan.
+            tested: questions of its test sets.
+            begun: whether only the tests are left.
+        """
+        if run.calibration is not None:  # its tests are the untouched model's
+            config = self.made.config
+            trained = trained_frame(self.made.dataset, run.split, run.trained_culture, config)
+            return 0 if begun else calibration_frame(trained, run.calibration).height
+        searched = 0 if run.prompted is None or begun else len(run.prompted.candidates) * run.prompted.compared.height
+        return tested + searched
+
     def step(self, run: PlannedRun) -> tuple[float, int]:
         """Seconds of a step of a run, its part of its cohort's, and bytes of the cohort's."""
         assert run.method is not None
-        members = len(self.together.get(run.path, (run,)))
-        key = (run.label, members, run.prompt.model_dump_json(), run.method.training.model_dump_json())
+        members = len(self.cohort(run))
+        read = len(run.taught) or members
+        adapters = 1 if run.taught else members
+        key = (run.label, members, read, run.prompt.model_dump_json(), run.method.training.model_dump_json())
         if key not in self._steps:
             config, shape, adapter = self.made.config, self.made.shape, self.adapter(run)
             first = self.made.record.splits[0], self.made.cultures[0]
             frame = trained_frame(self.made.dataset, *first, config) if run.made is None else run.made.frame
             asked, training = self.made.dataset.questions(frame), run.method.training
-            sides = self.engine.first_batches(asked, self.made.tokens, training, run.prompt, members=members, seed=config.seed)
+            sides = self.engine.first_batches(asked, self.made.tokens, training, run.prompt, members=read, seed=config.seed)
             budget = config.model.nodes_per_pack
             laid_out: Step = self.engine.training_step(sides, training.loss, run.prompt.score, adapter, nodes_per_pack=budget)
-            known: dict[str, Any] = {"width": self.width, "adapter": adapter, "members": members}
+            known: dict[str, Any] = {"width": self.width, "adapter": adapter, "members": adapters}
             seconds = step_seconds(laid_out, shape, self.machine.rates, **known) / members
             # Under gradient checkpointing a layer is computed once more: as much as its forward pass.
             again = 4 / 3 if config.model.gradient_checkpointing else 1.0
@@ -140,7 +170,7 @@ class _Sampled:
             frame = tested_frame(self.made.dataset, self.made.record.splits[0], self.made.cultures[0], config)
             laid_out: Step = self.engine.testing_step(
                 self.made.dataset.questions(frame), self.made.tokens, run.prompt, adapter,
-                nodes_per_pack=config.evaluation.nodes_per_pack, seed=config.seed,
+                nodes_per_pack=config.evaluation.nodes_per_pack, seed=config.seed, asked=config.evaluation.orders,
             )  # fmt: skip
             seconds = sum(seconds_of(pack, shape, self.machine.rates, width=self.width, training=False) for pack in laid_out.packs)
             needed = step_bytes(laid_out, shape, width=self.width, training=False, adapter=adapter)
@@ -158,32 +188,30 @@ def effective_groups(dataset: Dataset, splits: Sequence[Split]) -> float:
     for split in splits:
         for template in split.test_templates:
             share[groups[template]] = share.get(groups[template], 0.0) + 1 / len(split.test_templates)
-    squares = sum(value * value for value in share.values())
-    return sum(share.values()) ** 2 / squares if squares else 0.0
+    return kish(list(share.values())) if share else 0.0
 
 
 def known_machine(made: Plan, folder: StudyFolder, engine: Engine) -> Machine:
-    """What a study runs on: as the plan was settled for it a moment ago, as it was written down where that was the same machine, or measured.
-
-    Raises:
-        UserError: the file of costs is damaged.
-    """
+    """What a study runs on: as the plan was settled for it a moment ago, as it was written down where that was the same machine, or measured."""
     if made.machine is not None:
         return made.machine
-    kind, free = engine.free_memory(made.config.model.device)
-    here = (kind, made.config.model.dtype, made.config.model.threads)
-    for line in reversed(read_log(folder.costs)):
-        if "rates" in line and tuple(line["here"]) == here:
-            return Machine(kind, free, Rates(**line["rates"]))
+    here, known = _here(made, engine), {each.name for each in fields(Rates)}
+    for line in reversed(read_log(folder.costs, strict=False)):
+        if line.get("here") == here and set(line.get("rates", ())) == known:
+            return Machine(*engine.free_memory(made.config.model), Rates(**line["rates"]))
     return this_machine(made.config, engine, made.shape)
 
 
-def note_estimate(folder: StudyFolder, made: Plan, found: Estimate) -> None:
-    """Writes down what was estimated, and from which rates."""
+def _here(made: Plan, engine: Engine) -> list[str | int | None]:
+    """What rates depend on."""
     model = made.config.model
+    return [platform.node(), engine.device_name(model.device), model.dtype, model.threads]
+
+
+def note_estimate(folder: StudyFolder, made: Plan, found: Estimate, engine: Engine) -> None:
+    """Writes down what was estimated, and from which rates."""
     record = {"training": dict(found.training), "testing": found.testing, "loading": found.loading, "memory": found.memory}
-    here = (found.machine.kind, model.dtype, model.threads)
-    append_log(folder.costs, {"here": here, "rates": asdict(found.machine.rates), "estimated": found.seconds, **record})
+    append_log(folder.costs, {"here": _here(made, engine), "rates": asdict(found.machine.rates), "estimated": found.seconds, **record})
 
 
 def note_taken(folder: StudyFolder, seconds: float, *, runs: int, failed: int) -> None:

@@ -22,9 +22,12 @@ texts) and three test sets, in processor time beside the machine's rates. With t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from affinage.records import BackboneShape
+
+if TYPE_CHECKING:
+    from affinage.config import ModelConfig
 
 __all__ = [
     "Adapter",
@@ -38,6 +41,7 @@ __all__ = [
     "seconds_of",
     "step_bytes",
     "step_seconds",
+    "weight_bytes",
 ]
 
 _NODE_PASSES = 2.0
@@ -66,6 +70,9 @@ _PER_TRAINED_VALUE = 16
 
 _LOGIT_BYTES = 16
 """Bytes per logit beside the logit itself in the model's type: in float32 the logit, its gradient's parts and their sum."""
+
+_QUANTISED = {"8bit": 1.0, "4bit": 0.5}
+"""Bytes of a quantised weight; the scales beside it are left out."""
 
 _SCATTERED = 1.1
 """What the process takes for what is kept: freed pieces lie between kept ones."""
@@ -248,6 +255,13 @@ def linear_parameters(shape: BackboneShape) -> int:
     """Parameters that every node is multiplied with: those of the plain linear modules; without any (GPT-2's), all but the embedding."""
     inside = sum(inputs * outputs for _, inputs, outputs in shape.linears)
     return inside or max(0, shape.parameters - shape.vocabulary * shape.width)
+
+
+def weight_bytes(shape: BackboneShape, model: ModelConfig) -> int:
+    """Bytes of the frozen weights: quantised ones of the linear modules in the decoder layers, all others in the model's type."""
+    width = 2 if model.dtype == "bfloat16" else 4
+    inside = sum(inputs * outputs for _, inputs, outputs in shape.linears)
+    return int((shape.parameters - inside) * width + inside * _QUANTISED.get(model.quantisation, width))
 
 
 def attention_width(shape: BackboneShape) -> int:

@@ -10,7 +10,8 @@ from affinage.config import PromptConfig, TrainingConfig
 from affinage.encode import Tokens
 from affinage.methods import ResolvedMethod, registry
 from affinage.pack import Branch, Packed, greedy_packs, pack, strips
-from affinage.records import MCQ, BackboneShape, Encoded, Rendered, Score
+from affinage.prompts import orders
+from affinage.records import MCQ, BackboneShape, Encoded, Orders, Rendered, Score
 from affinage.scoring import answer_branch, option_branches
 from affinage.study.costs.formulas import Adapter, Counts, Step
 from affinage.train import batches
@@ -62,12 +63,26 @@ def training_step(sides: Sequence[Sequence[Encoded]], loss: str, score: Score, a
     return Step(tuple(count(_laid_out(chosen)) for chosen in _packs(placed, nodes_per_pack)), sum(map(len, placed)))
 
 
-def testing_step(questions: Sequence[MCQ], tokens: Tokens, prompt: PromptConfig, adapter: Adapter, *, nodes_per_pack: int, seed: int) -> Step:
-    """The tests of some questions that stand for a whole side: neighbours by template, as evaluation packs hold them."""
+def testing_step(
+    questions: Sequence[MCQ],
+    tokens: Tokens,
+    prompt: PromptConfig,
+    adapter: Adapter,
+    *,
+    nodes_per_pack: int,
+    seed: int,
+    asked: Orders,
+) -> Step:
+    """The tests of some questions, each in all of its orders, that stand for a whole side: neighbours by template, as evaluation packs hold them."""
     near = sorted(questions, key=lambda mcq: (mcq.template_id, mcq.mcq_id))[:TESTED]
-    items = [[_under(branch, adapter) for branch in option_branches(each, prompt.score)] for each in _encoded(near, tokens, prompt, seed)]
+    near = near[: max(1, TESTED // max((len(orders(len(mcq.options), asked)) for mcq in near), default=1))]
+    encoded = _encoded(near, tokens, prompt, seed, asked)
+    items = [[_under(branch, adapter) for branch in option_branches(each, prompt.score)] for each in encoded]
     chosen = greedy_packs(items, nodes_per_pack) if items else []
-    return Step(tuple(count(pack([branch for place in places for branch in items[place]])) for places in chosen), len(items))
+    return Step(
+        tuple(count(pack([branch for place in places for branch in items[place]])) for places in chosen),
+        len({each.rendered.mcq.mcq_id for each in encoded}),
+    )
 
 
 def count(packed: Packed) -> Counts:
@@ -84,9 +99,9 @@ def count(packed: Packed) -> Counts:
     )
 
 
-def _encoded(questions: list[MCQ], tokens: Tokens, prompt: PromptConfig, seed: int) -> list[Encoded]:
+def _encoded(questions: list[MCQ], tokens: Tokens, prompt: PromptConfig, seed: int, asked: Orders = "one") -> list[Encoded]:
     """Those that can be put to the model."""
-    encoded: list[Encoded] = tokens.encode_all(questions, prompt, seed=seed)[0] if questions else []
+    encoded: list[Encoded] = tokens.encode_all(questions, prompt, seed=seed, asked=asked)[0] if questions else []
     return encoded
 
 
