@@ -56,8 +56,8 @@ def said(found: Estimate) -> str:
     more = f" Not counted: {found.uncounted}." if found.uncounted else ""
     if found.memory > found.machine.free:
         more += (
-            f" That is more than the {found.machine.free / 1e9:.1f} GB that are free: end what else uses them, set `model.gradient_checkpointing: true`, "
-            "a smaller `model.cohort`, or study a smaller model."
+            f" That is more than the {found.machine.free / 1e9:.1f} GB that are free: end what else uses them, set "
+            "`model.gradient_checkpointing: true` or a smaller `model.cohort`, or study a smaller model."
         )
     return (
         f"Estimate for what is left, one process: {duration(found.seconds)} ({', '.join(parts)}); "
