@@ -23,9 +23,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands() -> list[str]:
-    """Each `affinage ...` line of the README and of the shipped studies' comments."""
+    """Each `affinage ...` line of the README, of the pages in docs/ and bench/, and of the shipped studies' comments."""
     folder = resources.files("affinage") / "presets"
-    texts = [README, *((folder / f"{name}.yaml").read_text(encoding="utf-8") for name in presets())]
+    pages = (*(ROOT / "docs").glob("*.md"), ROOT / "bench" / "README.md")
+    texts = [
+        README,
+        *(page.read_text(encoding="utf-8") for page in pages),
+        *((folder / f"{name}.yaml").read_text(encoding="utf-8") for name in presets()),
+    ]
     return sorted({match for text in texts for match in re.findall(r"(?:^    |`)(affinage [^`\n#]+?)(?:`|  |\n| +#)", text, re.M)})
 
 

@@ -114,7 +114,7 @@ class _Attention(torch.autograd.Function):
         rows, form = how
         chosen = queries.index_select(0, rows.queries), keys.index_select(0, rows.keys.index), values.index_select(0, rows.keys.index)
         out = values.new_empty(len(rows.queries), values.shape[1])
-        plain = form.plain(gates, sinks)
+        plain, learning = form.plain(gates, sinks), any(ctx.needs_input_grad)
         kept = []
         for block in rows.blocks:
             q, k, v, result = block.views(*chosen, out)
@@ -125,7 +125,8 @@ class _Attention(torch.autograd.Function):
                 weight = score.softmax(-1)
             else:
                 weight = _weights(block.split(score), bias, form.softcap, (None if gates is None else block.gated(gates), sinks)).view(score.shape)
-            kept.append(weight if plain else score)
+            if learning:  # without a backward pass to come, each block's weights are freed before the next one's are made
+                kept.append(weight if plain else score)
             torch.bmm(weight.to(v.dtype), v, out=result)
         ctx.save_for_backward(gates, sinks, *chosen, *kept)
         ctx.how = how
