@@ -18,15 +18,11 @@ from torch import Tensor, nn
 
 from affinage.backbone.gather import Gather
 from affinage.backbone.kernels import STRIPS, Call, Kernel, Window, few_sizes
-from affinage.backbone.strips import attend_by_strips
 from affinage.backbone.terms import Additive
 from affinage.pack import Ints, Packed, Strip, strips
 from affinage.records import UserError
 
-__all__ = [
-    "KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "hand_on", "plant",
-    "prefix_slots",
-]  # fmt: skip
+__all__ = ["KEYWORD", "LONGEST_STRIP", "Group", "Prefix", "Tree", "Window", "attend", "dense_attend", "hand_on", "plant"]
 
 KEYWORD = "affinage_tree"
 """Keyword argument of the model call under which the tree travels; never module state, which a recomputation would read at the wrong time."""
@@ -246,19 +242,13 @@ def attend(
         _check_slots(module, tree.prefix, layer, flat_key, flat_value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     call = Call(layer, query[0].transpose(0, 1), flat_key, flat_value, scale, window, softcap, s_aux, tree)
-    compute = tree.kernel.compute or attend_by_strips
-    return _with_additive(module, call, compute(call)[None]), None
+    return _with_additive(module, call, tree.kernel.compute(call)[None]), None
 
 
 def _with_additive(module: nn.Module, call: Call, result: Tensor) -> Tensor:
     """[1, N, G * K, Dv] with the adapters' term added, where there is one."""
     additive = call.tree.additive
     return result if additive is None else result + additive.of(module, call.layer, call.query, call.value)
-
-
-def prefix_slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:
-    """[R, P, K, D] -> [S, K, P, D] in the backbone's type."""
-    return prefix.index_select(0, adapter).transpose(1, 2).to(like.dtype)
 
 
 def _check_slots(module: nn.Module, prefix: Prefix, layer: int, key: Tensor, value: Tensor) -> None:

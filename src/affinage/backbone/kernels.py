@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from torch import Tensor
 
+from affinage.backbone.strips import attend_by_strips
 from affinage.pack import Ints, Strip
 from affinage.records import UserError
 
@@ -62,8 +63,8 @@ class Kernel:
     """One way to compute attention over a token tree."""
 
     name: str
-    compute: Callable[[Call], Tensor] | None = None
-    """[N, K * G, Dv] of a call; None for `strips.attend_by_strips`."""
+    compute: Callable[[Call], Tensor] = attend_by_strips
+    """[N, K * G, Dv] of a call."""
     few_sizes: bool = False
     """Whether strips are rounded up to few sizes."""
 

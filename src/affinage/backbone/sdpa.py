@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from affinage.backbone.attention import Group, Tree, prefix_slots
+from affinage.backbone.attention import Group, Tree
 from affinage.backbone.gather import Gather, gathered
 from affinage.backbone.kernels import Call, refuse
 
@@ -45,8 +45,8 @@ def attend_by_sdpa(call: Call) -> Tensor:
         k, v = both[..., :width], both[..., width:]
         query_at, key_at = query_at + strips * long, key_at + strips * path
         if call.prefix is not None:
-            k = torch.cat([prefix_slots(call.prefix.keys[call.layer], group.adapter, k), k], dim=2)
-            v = torch.cat([prefix_slots(call.prefix.values[call.layer], group.adapter, v), v], dim=2)
+            k = torch.cat([_slots(call.prefix.keys[call.layer], group.adapter, k), k], dim=2)
+            v = torch.cat([_slots(call.prefix.values[call.layer], group.adapter, v), v], dim=2)
         mask = _mask(call, group, q)
         if call.sinks is not None:
             k, v = nn.functional.pad(k, (0, 0, 0, 1)), nn.functional.pad(v, (0, 0, 0, 1))
@@ -79,3 +79,8 @@ def _mask(call: Call, group: Group, query: Tensor) -> Tensor:
         kept[key] = group.bias(call.window)[:, 0].to(query.dtype)
     mask: Tensor = kept[key]
     return mask
+
+
+def _slots(prefix: Tensor, adapter: Tensor, like: Tensor) -> Tensor:
+    """[R, P, K, D] -> [S, K, P, D] in the backbone's type."""
+    return prefix.index_select(0, adapter).transpose(1, 2).to(like.dtype)
