@@ -29,6 +29,7 @@ def frames(evidence: Evidence, cells: Cells, found: Iterable[Verdict], sections:
     for section in sections:
         if section.lines:
             yield section.name, pl.DataFrame([_line(line) for line in section.lines])
+        yield from section.frames
     if evidence.searches:
         yield "searches", pl.DataFrame([row for label, split, found in searches(evidence) for row in _search(label, split, found)])
     if evidence.study.plan.sets:

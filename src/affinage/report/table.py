@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+from matplotlib.figure import Figure
+
 from affinage.report.cells import Cell
 from affinage.report.pooled import Line
 from affinage.report.words import bounds, percent, points, span
@@ -15,6 +18,7 @@ __all__ = [
     "AVERAGE",
     "LINE",
     "MISSING",
+    "Picture",
     "Section",
     "Table",
     "cell_text",
@@ -55,6 +59,20 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure, drawn when it is written."""
+
+    key: str
+    """File name without ending."""
+    title: str
+    text: str
+    """What it shows, with what it rests on."""
+    alternative: str
+    """What it says, for who cannot see it."""
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """One thing that a report says beside the study's own tables, where the study has the runs for it."""
 
@@ -63,6 +81,13 @@ class Section:
     lines: tuple[Line, ...]
     """Every pooled number of it, for the CSV."""
     tables: tuple[Table, ...]
+    title: str = ""
+    """Its heading on the page; empty where its tables' titles are enough."""
+    text: str = ""
+    """What is said before its tables, Markdown paragraphs."""
+    pictures: tuple[Picture, ...] = ()
+    frames: tuple[tuple[str, pl.DataFrame], ...] = ()
+    """Further CSV files in long form: name without ending, content."""
 
 
 def cell_text(cell: Cell) -> str:
