@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import yaml
 
-__all__ = ["LANGUAGES", "Language", "catalogue", "current", "speaking", "say"]
+__all__ = ["LANGUAGES", "Language", "catalogue", "current", "say", "speaking"]
 
 Language = Literal["en", "fr"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
