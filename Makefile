@@ -40,7 +40,7 @@ test-slow: $(STAMP)
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[peft,tune]' pytest hypothesis
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[peft,tune]' pytest hypothesis statsmodels
 	touch $@
 
 oldest: $(OLDEST)/.installed

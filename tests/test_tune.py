@@ -246,19 +246,24 @@ def test_near_duplicates_stay_on_one_side_and_one_group_cannot_be_cut(questions:
         validation_split(made, lonely, share=0.2, seed=0, development=False)
 
 
-def test_on_the_development_side_a_search_trains_on_the_whole_training_side(questions: Path, tmp_path: Path) -> None:
-    splits = {"kind": "folds", "folds": 2, "count": 1, "side": "development"}
+def test_a_search_on_the_development_side_sees_nothing_that_any_split_tests(questions: Path, tmp_path: Path) -> None:
+    splits = {"kind": "folds", "folds": 2, "count": 2, "side": "development"}
     outcome = run(questions, tmp_path, config=searched(questions, splits=splits, **ONE))
-    plain = data.make_splits(dataset(questions), SplitConfig(kind="folds", folds=2, count=1))[0]
+    development = data.make_splits(dataset(questions), SplitConfig(kind="folds", folds=2, count=1))[0].development_templates
     side = outcome.sides[SPLIT]
-    assert (side.train_templates, side.test_templates) == (plain.train_templates, plain.development_templates)
+    assert list(outcome.sides) == [SPLIT], "one search on it stands for every split"
+    assert side.train_templates and side.test_templates
+    assert not side.train_templates & side.test_templates
+    assert side.train_templates | side.test_templates == development
     assert outcome.made.provisional
     after = tuned(outcome, starts=1)
     assert after.splits.side == "test"
     made = plan(after, engine=Workshop().engine(), standing=CLEAN)
-    trained = next(run for run in made.runs if run.trains)
-    assert trained.chosen_on == plain.train_templates | plain.development_templates
-    assert not trained.chosen_on & trained.split.test_templates
+    trained = [run for run in made.runs if run.trains]
+    assert len({run.split.name for run in trained}) == 2
+    for each in trained:
+        assert each.chosen_on == development
+        assert not each.chosen_on & each.split.test_templates
 
 
 # Kills

@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
             "affinage tune demo --trials 8                                 a shipped preset, into runs/demo-search",
             "affinage tune my-study.yaml --seconds 1800 --out runs/search  half an hour for each method and split",
             "affinage tune my-study.yaml --only training.rate --set data.cultures=[Spain]",
-            "affinage tune my-study.yaml --set splits.side=development     choose on the development side, whose templates no split tests",
+            "affinage tune my-study.yaml --set splits.side=development     train and choose on the development side, which no split tests",
         ),
     )(tune)
 
@@ -66,7 +66,8 @@ def tune(
     A trial trains every culture's adapter in lockstep, whatever `model.cohort` says, since it is measured over all of them while it goes.
 
     Each split's validation side is cut from its training templates, so each split has its own values; the presets that are written carry the
-    templates that they have seen, and a study that tests on those refuses them. After any crash the same command continues.
+    templates that they have seen, and a study that tests on those refuses them. With `splits.side: development` there is one search for all splits,
+    inside the development side. After any crash the same command continues.
     """
     place, folder = located(source, None)
     out = out or folder.parent / f"{folder.name}-search"

@@ -1,4 +1,4 @@
-"""The validation side of a split: templates of its training side that no trial is trained on, and that no test ever saw."""
+"""The validation side of a search: templates that no trial is trained on, and that no test ever saw."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["check_sides", "validation_split"]
 def validation_split(dataset: Dataset, split: Split, *, share: float, seed: int, development: bool) -> Split:
     """What a search on a split trains on, and what it chooses by (as the test side of the split that it returns).
 
-    The validation side is cut from the training side (`validation_templates`). Where the split tests the development side, that is where settings
-    are chosen, and its training side stays whole.
+    The validation side is cut from the training side (`validation_templates`). Where the split tests the development side, everything happens
+    there: trials are trained on one part of it and chosen by the other, so what is found has seen no template that any split tests.
 
     Args:
         dataset: the questions.
         split: of the study.
-        share: of the training side's template groups.
+        share: of the template groups of the side that is cut.
         seed: the study's.
         development: whether the split's test side is the development side.
 
     Raises:
-        UserError: the training side has fewer than two template groups.
+        UserError: the side that is cut has fewer than two template groups.
     """
     if development:
-        return split
+        split = Split(split.name, split.test_templates, frozenset(), frozenset())
     chosen = validation_templates(dataset, split, share=share, seed=seed)
     inner = Split(f"{split.name}-validation", split.train_templates - chosen, chosen, split.development_templates)
     check_sides(dataset, inner, split)
