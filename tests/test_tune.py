@@ -252,7 +252,8 @@ def test_a_search_on_the_development_side_sees_nothing_that_any_split_tests(ques
     development = data.make_splits(dataset(questions), SplitConfig(kind="folds", folds=2, count=1))[0].development_templates
     side = outcome.sides[SPLIT]
     assert list(outcome.sides) == [SPLIT], "one search on it stands for every split"
-    assert side.train_templates and side.test_templates
+    assert side.train_templates
+    assert side.test_templates
     assert not side.train_templates & side.test_templates
     assert side.train_templates | side.test_templates == development
     assert outcome.made.provisional
