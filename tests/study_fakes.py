@@ -112,7 +112,7 @@ class Fake:
         settings = Settings({"rank": 8, **method.settings})
         build = lambda backbone, key: Adapter([1000 * key[2]])  # noqa: E731
         made = SimpleNamespace(label=method.label or method.name, name=method.name, settings=settings, training=merged, build=build)
-        made.alone, made.taught, made.settled = False, (), lambda cultures, culture: made
+        made.alone, made.after_context, made.taught, made.settled = False, False, (), lambda cultures, culture: made
         return made
 
     def load(self, config: ModelConfig) -> Any:
@@ -187,6 +187,7 @@ class Fake:
             "adapter_of": lambda method, shape: costs.Adapter(),
             "first_batches": lambda *_, members, **__: [[]] * members,
             "training_step": lambda sides, *_, **__: costs.Step((costs.Counts(100 * len(sides), 4, 9, 9, 9, 1, 16),), 16 * len(sides)),
+            "reading_step": lambda *_, **__: costs.Step((), 16, (costs.Counts(100, 1, 9, 9, 9, 1, 16),)),
             "testing_step": lambda *_, **__: costs.Step((costs.Counts(100, 4, 9, 9, 9, 1, 16),), 16),
             "measure": lambda shape, model: costs.given_rates(1.0),
             "free_memory": lambda model: ("cpu", 1 << 30),

@@ -341,13 +341,13 @@ def test_a_special_token_that_swallows_blanks_is_no_place_to_cut() -> None:
 def test_the_answers_of_many_questions_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(byte_level(), [4])
     given: list[str] = []
-    encode = Tokens.ids
+    encode = Tokens._encoded
 
-    def noted(self: Tokens, texts: list[str]) -> list[tuple[int, ...]]:
+    def noted(self: Tokens, texts: list[str]) -> Any:
         given.extend(texts)
         return encode(self, texts)
 
-    monkeypatch.setattr(Tokens, "ids", noted)
+    monkeypatch.setattr(Tokens, "_encoded", noted)
     encoded, _ = tokens.encode_all(MANY, PromptConfig(style="text", score="pmi"), seed=0)
     assert len(encoded) == len(MANY)
     # Per question its context; once the empty context, their tail, the ending, and four answers.

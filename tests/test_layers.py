@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "affinage"
 ROWS = (
     {"records"},
     {"seeds", "registry", "config"},
-    {"data", "prompts", "pack", "store", "stats", "matching", "distributions", "calibration"},
+    {"data", "prompts", "pack", "store", "stats", "matching", "distributions", "calibration", "tracking"},
     {"scoring", "encode", "backbone", "controls", "prompting", "submission"},
     {"methods"},
     {"train", "evaluate", "adapters", "generate"},
     {"study", "free_answers", "doctor"},
+    {"analysis"},
     {"report", "audit", "bench"},
     {"tune"},
     {"cli"},

@@ -48,7 +48,7 @@ def strata_values(culture: str, number: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("stratum", "numbers", "questions", "templates"),
     [
-        # Untouched, own culture, gain: untouched is right on templates 0 to 5, an adapter of the own culture on 0 to 17.
+        # Untouched, own culture, gain: untouched is right on templates 0 to 5, an adapter of the own culture on 0 to 17; chance is 25.
         ("all questions", ("25.0", "75.0", "+50.0"), 48, 24),
         ("answer seen", ("50.0", "100.0", "+50.0"), 24, 12),
         ("answer new", ("0.0", "50.0", "+50.0"), 24, 12),
@@ -64,10 +64,13 @@ def strata_values(culture: str, number: int) -> dict[str, Any]:
 )
 def test_each_stratum_is_the_one_computed_by_head(strata: Rows, stratum: str, numbers: tuple[str, ...], questions: int, templates: int) -> None:
     found = strata[stratum]
-    assert found[:3] == numbers
+    before, after, gain = numbers
+    assert (*found[:2], found[3]) == numbers
+    assert float(found[2].replace("−", "-")) == pytest.approx((float(after) - 25) / 0.75, abs=0.06)
+    assert float(found[5]) == pytest.approx(100 * float(gain) / (100 - float(before)), abs=0.06)
     # A stratum without a question of Mexico lacks no run.
-    assert found[4:] == ("2", str(questions), str(templates))
-    assert (found[3] == "too few templates") == (templates < 10)
+    assert found[6:] == ("2", str(questions), str(templates))
+    assert (found[4] == "too few templates") == (templates < 10)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def strata(tmp_path_factory: pytest.TempPathFactory) -> Rows:
 def test_a_gain_in_a_stratum_has_the_interval_of_its_pairs(strata: Rows) -> None:
     # Of the 12 new answers, none was right before and templates 12 to 17 are now, in both cultures.
     expected = scipy.stats.ttest_1samp(np.repeat([1.0, 0.0], 6), 0).confidence_interval(0.95)
-    assert strata["answer new"][3] == f"+{100 * expected.low:.1f} to +{100 * expected.high:.1f}"
+    assert strata["answer new"][4] == f"+{100 * expected.low:.1f} to +{100 * expected.high:.1f}"
 
 
 def test_a_division_that_the_source_does_not_know_is_left_out_and_said(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ class ModelConfig(_Section):
     per question of what fits into memory, settled when a study begins."""
     nodes_per_pack: int | None = Field(None, ge=1)
     """Node budget of a training pack; a larger step is cut. Default: settled with `cohort`."""
+    context: Literal["gradient", "no-gradient", "kept"] | None = None
+    """How training computes the question's part where a method's virtual tokens all stand behind it: with what follows (`gradient`), in a pass
+    of its own without gradient, or once for the whole training, its keys and values kept in memory (`kept`; without gradient where the options'
+    order is fresh in each epoch). Other methods are computed as ever. Default: `kept` where that is estimated to take less time and to fit,
+    else `no-gradient`, settled when a study begins."""
     template_arguments: dict[str, str | int | bool] = Field(default_factory=dict)
     """Arguments of the chat template, e.g. `enable_thinking: false` or a fixed `date_string`."""
     gradient_checkpointing: bool = False
@@ -281,6 +286,9 @@ class StudyConfig(_Section):
     training: TrainingConfig = TrainingConfig()
     """Values for every method; those written here win over a method's preset."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    """A tracker that is told of the training beside the study's folder, in `tracking/` below it, never over the network: `tensorboard`, `wandb`
+    (offline) or `mlflow` (a local file); each needs the extra of its name. It changes no result, so a study may go on with another one."""
     limit: int | None = Field(None, ge=1)
     """At most so many questions per culture and side: a trial; its runs are marked provisional and stay out of the main tables."""
 

@@ -20,7 +20,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -80,6 +80,18 @@ class _Cut:
     def moved(self) -> _Cut:
         """The same with the context's last character, a blank, moved to the answers."""
         return replace(self, context=self.context[:-1], tail=self.tail[:-1], answers=tuple(f" {answer}" for answer in self.answers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the tokenizer has said so far."""
+
+    ids: dict[str, Ids] = field(default_factory=dict)
+    """Text -> its ids."""
+    wanted: dict[str, set[int]] = field(default_factory=dict)
+    """Context -> characters whose tokens are asked for."""
+    tokens: dict[tuple[str, int | None], int | None] = field(default_factory=dict)
+    """(Context, character) -> index of the token that holds it; a context whose last blank has moved away begins with the same tokens."""
 
 
 @final
@@ -167,11 +179,12 @@ class Tokens:
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Ids of each text, nothing added."""
-        if not texts:
-            return []
+        return [tuple(ids) for ids in self._encoded(texts)["input_ids"]] if texts else []
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        """The tokenizer's own record of texts, nothing added."""
         settings = {"add_special_tokens": False, "return_attention_mask": False, "padding": False, "truncation": False, "verbose": False}
-        encoded = self._tokenizer(list(texts), **settings)
-        return [tuple(ids) for ids in encoded["input_ids"]]
+        return self._tokenizer(list(texts), **settings)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, special tokens included."""
@@ -244,10 +257,16 @@ class Tokens:
 
     def _encode_each(self, rendered: Sequence[Rendered], letters: bool) -> list[Encoded | Refusal]:
         """Each rendered question as ids, or the reason why not."""
-        empties = [replace(each, context=each.empty_context, empty_context=None) for each in rendered if each.empty_context is not None]
+        empties = [
+            replace(each, context=each.empty_context, question=each.empty_question, options=each.empty_options, empty_context=None)
+            for each in rendered
+            if each.empty_context is not None
+        ]
         everything = [*rendered, *empties]
         cuts = [self._cut(each) for each in everything]
-        known: dict[str, Ids] = {}
+        known = _Known()
+        for each in everything:
+            known.wanted.setdefault(each.context, set()).update(place for place in (each.question, each.options) if place is not None)
         self._learn(known, (text for cut in cuts for text in cut.texts()))
         outcomes = [self._joined(each, cut, known) for each, cut in zip(everything, cuts, strict=True)]
         again = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, str) and cuts[at].tail.endswith(" ")]
@@ -261,12 +280,16 @@ class Tokens:
             for each, outcome in zip(rendered, outcomes[: len(rendered)], strict=True)
         ]
 
-    def _learn(self, known: dict[str, Ids], texts: Iterable[str]) -> None:
-        """Adds the ids of texts that are not known yet."""
-        new = [text for text in dict.fromkeys(texts) if text not in known]
+    def _learn(self, known: _Known, texts: Iterable[str]) -> None:
+        """Adds the ids of texts that are not known yet, and the tokens of the characters that are asked for in them."""
+        new = [text for text in dict.fromkeys(texts) if text not in known.ids]
         for first in range(0, len(new), _BATCH):
             batch = new[first : first + _BATCH]
-            known.update(zip(batch, self.ids(batch), strict=True))
+            encoded = self._encoded(batch)
+            known.ids.update((text, tuple(ids)) for text, ids in zip(batch, encoded["input_ids"], strict=True))
+            known.tokens.update(
+                ((text, place), encoded.char_to_token(row, place)) for row, text in enumerate(batch) for place in known.wanted.get(text, ())
+            )
 
     def _cut(self, rendered: Rendered) -> _Cut:
         """Cuts context and ending at special tokens."""
@@ -277,12 +300,13 @@ class Tokens:
         end = first.start() if first else len(rendered.ending)
         return _Cut(rendered.context, rendered.context[start:], rendered.answers, rendered.ending[:end], rendered.ending[end:])
 
-    def _joined(self, rendered: Rendered, cut: _Cut, known: Mapping[str, Ids]) -> Encoded | str:
+    def _joined(self, rendered: Rendered, cut: _Cut, known: _Known) -> Encoded | str:
         """Context ids and continuation ids, or the reason why the text does not fall apart at a token's edge."""
-        tail, rest = known[cut.tail], known[cut.rest]
+        ids = known.ids
+        tail, rest = ids[cut.tail], ids[cut.rest]
         continuations, scored = [], []
         for answer in cut.answers:
-            alone, ended = known[cut.tail + answer], known[cut.tail + answer + cut.lead]
+            alone, ended = ids[cut.tail + answer], ids[cut.tail + answer + cut.lead]
             if alone[: len(tail)] != tail:
                 return f"the prompt's end {cut.tail[-20:]!r} and the answer {answer!r} share a token"
             if ended[: len(alone)] != alone:
@@ -291,7 +315,8 @@ class Tokens:
                 return f"the answer {answer!r} has no token of its own"
             continuations.append((*ended[len(tail) :], *rest))
             scored.append(len(alone) - len(tail))
-        return Encoded(rendered, known[cut.context], tuple(continuations), tuple(scored))
+        question, options = (known.tokens.get((rendered.context, place)) for place in (rendered.question, rendered.options))
+        return Encoded(rendered, ids[cut.context], tuple(continuations), tuple(scored), None, question, options)
 
     def _judged(self, rendered: Rendered, outcome: Encoded | str, empty: Encoded | str | None, letters: bool) -> Encoded | Refusal:
         """The outcome, unless its ids cannot be scored."""

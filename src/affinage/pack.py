@@ -10,12 +10,12 @@ A token id below zero stands for a vector that an adapter puts there (a virtual 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Branch", "Packed", "Strip", "greedy_packs", "pack", "strips"]
+__all__ = ["Branch", "Packed", "Strip", "after_contexts", "contexts", "greedy_packs", "pack", "strips"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -32,6 +32,10 @@ class Branch:
     """Which adapter of the cohort the sequence is read under."""
     answer: int | None = None
     """Index at which the answer begins, where ids before `first` belong to it already (generation). Default: `first`."""
+    question: int | None = None
+    """Index at which the question begins, for adapters that put virtual tokens there; None where nobody knows."""
+    options: int | None = None
+    """Index at which the listed options begin; None where none are listed, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,51 @@ def _subtree_ends(own: Ints, width: int, first: Ints) -> Ints:
     following[:-1] = np.minimum.accumulate(leaves[::-1], axis=0)[::-1][1:]
     ends: Ints = first[following]
     return ends
+
+
+def contexts(packed: Packed) -> list[tuple[int, ...]]:
+    """Of each sequence (sorted) its context: the ids before its first virtual token.
+
+    Raises:
+        ValueError: a sequence without a virtual token, or without an id before it.
+    """
+    virtual = (packed.path >= 0) & (packed.ids[packed.path] < 0)
+    first = virtual.argmax(axis=1)
+    if not virtual.any(axis=1).all() or not first.all():
+        raise ValueError("each sequence needs a context and a virtual token after it")
+    found: list[tuple[int, ...]] = []
+    for path, until, shared in zip(packed.path, first.tolist(), packed.own.tolist(), strict=True):
+        found.append(found[-1] if found and until <= shared else tuple(packed.ids[path[:until]].tolist()))
+    return found
+
+
+def after_contexts(packed: Packed, rows: Sequence[Ints]) -> Packed:
+    """The pack without the nodes of its contexts, which stand in a table elsewhere: a path leads through N + i where it leads through row i of it.
+
+    N is the number of nodes that are left; positions stay what they were.
+
+    Args:
+        packed: whose adapters stand behind the contexts (`contexts`).
+        rows: of each sequence (sorted) the row of each node of its context.
+    """
+    inside = np.arange(packed.path.shape[1]) < np.array([len(own) for own in rows])[:, None]
+    left = np.ones(packed.nodes, bool)
+    left[packed.path[inside]] = False
+    number = np.cumsum(left) - 1
+    path = np.where(packed.path >= 0, number[packed.path], -1)
+    path[inside] = left.sum() + np.concatenate(rows)
+    parent = packed.parent[left]
+    return replace(
+        packed,
+        ids=packed.ids[left],
+        parent=np.where(left[parent], number[parent], -1),
+        depth=packed.depth[left],
+        end=number[packed.end[left] - 1] + 1,
+        segments=np.append(0, np.cumsum(left))[packed.segments],
+        path=path,
+        own=np.maximum(packed.own, inside.sum(axis=1)),
+        predicting=number[packed.predicting],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Protocol
 
@@ -128,9 +128,34 @@ def render(mcq: MCQ, config: PromptConfig, chat: Chat, *, seed: int, order: tupl
         raise UserError(f"question {mcq.mcq_id}", f"an example of its own template {mcq.template_id}: {own[0]}", "examples of others", todo)
     asked = _asked(mcq, config, seed, order)
     before = [message for shot in aid.shots for message in _example(_asked(shot, config, seed, None), config)]
-    context, ending = _cut(mcq.culture, [*before, _user(_turn(asked.question, asked, config, mcq.culture, aid.facts))], config, chat)
-    empty = _cut(mcq.culture, [*before, _user(_turn("", asked, config, mcq.culture))], config, chat)[0] if config.score == "pmi" else None
-    return Rendered(mcq, context, asked.answers, ending, asked.order, empty, aid)
+    turn = _turn(asked.question, asked, config, mcq.culture, aid.facts)
+    context, ending = _cut(mcq.culture, [*before, _user(turn.text)], config, chat)
+    made = Rendered(mcq, context, asked.answers, ending, asked.order, None, aid, *turn.places(context))
+    if config.score != "pmi":
+        return made
+    turn = _turn("", asked, config, mcq.culture)
+    empty, _ = _cut(mcq.culture, [*before, _user(turn.text)], config, chat)
+    question, options = turn.places(empty)
+    return replace(made, empty_context=empty, empty_question=question, empty_options=options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The user's turn."""
+
+    text: str
+    question: int
+    """Where the question begins in it; with an empty one, what stands behind it."""
+    options: int | None
+    """Where the listed options begin; None where none are listed."""
+
+    def places(self, context: str) -> tuple[int | None, int | None]:
+        """Where both begin in a conversation that ends with this turn; templates trim a turn, and what they change otherwise is not found."""
+        at = context.rfind(self.text.strip())
+        if at < 0:
+            return None, None
+        at -= len(self.text) - len(self.text.lstrip())
+        return at + self.question, None if self.options is None else at + self.options
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +194,20 @@ def _asked(mcq: MCQ, config: PromptConfig, seed: int, order: tuple[int, ...] | N
     return _Asked(mcq, question, shown, answers, order)
 
 
-def _turn(question: str, asked: _Asked, config: PromptConfig, culture: str, facts: Sequence[str] = ()) -> str:
+def _turn(question: str, asked: _Asked, config: PromptConfig, culture: str, facts: Sequence[str] = ()) -> _Turn:
     """The user's turn: facts where there are some, question and instruction, the options, a blank line and the closing line."""
     head = " ".join(part for part in (question.strip(), _instruction(config)) if part)
     # The benchmark has a blank line there, the study as it is described has none.
     between = "\n\n" if config.instruction == "json" else "\n"
-    body = between.join(part for part in (head, "\n".join(asked.shown)) if part)
-    if facts:
-        known = "\n".join((_filled(config.facts, culture, config), *(f"- {fact}" for fact in facts)))
-        body = f"{known}\n\n{body}"
-    return f"{body}\n\n{config.closing}" if config.closing else body
+    known = "".join((_filled(config.facts, culture, config), *(f"\n- {fact}" for fact in facts), "\n\n")) if facts else ""
+    above = f"{known}{head}{between if head and asked.shown else ''}"
+    closing = f"\n\n{config.closing}" if config.closing else ""
+    return _Turn(above + "\n".join(asked.shown) + closing, len(known), len(above) if asked.shown else None)
 
 
 def _example(asked: _Asked, config: PromptConfig) -> tuple[dict[str, str], dict[str, str]]:
     """A question and its right answer as two turns."""
-    turn = _turn(asked.question, asked, config, asked.mcq.culture)
+    turn = _turn(asked.question, asked, config, asked.mcq.culture).text
     return _user(turn), {"role": "assistant", "content": asked.answers[asked.mcq.answer]}
 
 

@@ -219,6 +219,14 @@ class Rendered:
     """The context with an empty question, for `pmi`; None when the score does not need it."""
     aid: Aid = NO_AID
     """What the question came with."""
+    question: int | None = None
+    """Place in `context` of the question's first character; None where a template changed the user's turn."""
+    options: int | None = None
+    """Place in `context` of the first listed option; None where none are listed."""
+    empty_question: int | None = None
+    """`question` in `empty_context`."""
+    empty_options: int | None = None
+    """`options` in `empty_context`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +241,10 @@ class Encoded:
     """Per option: how many of the continuation's ids, from the first, carry the answer (the rest is the ending)."""
     empty: Encoded | None = None
     """The same answers after an empty question, for `pmi`."""
+    question: int | None = None
+    """Index in `context_ids` of the token with the question's first character; None where that is not known."""
+    options: int | None = None
+    """Index in `context_ids` of the token with which the listed options begin; None where none are listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def option_branches(encoded: Encoded, score: Score) -> list[Branch]:
     The ending is not part of a score: options are compared by their texts alone.
     """
     chosen = [
-        Branch(encoded.context_ids + ids[:count], len(encoded.context_ids))
+        Branch(encoded.context_ids + ids[:count], len(encoded.context_ids), question=encoded.question, options=encoded.options)
         for ids, count in zip(encoded.continuation_ids, encoded.scored, strict=True)
     ]
     if score == "pmi":
@@ -51,7 +51,7 @@ def _branch_count(encoded: Encoded, score: Score) -> int:
 def answer_branch(encoded: Encoded) -> Branch:
     """The sequence of the right answer and its ending, which the loss `answer` reads."""
     right = encoded.continuation_ids[encoded.rendered.mcq.answer]
-    return Branch(encoded.context_ids + right, len(encoded.context_ids))
+    return Branch(encoded.context_ids + right, len(encoded.context_ids), question=encoded.question, options=encoded.options)
 
 
 def token_logprobs(logits: Tensor, packed: Packed) -> Tensor:

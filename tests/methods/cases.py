@@ -22,6 +22,7 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"length": 8, "start": "random"},
         {"length": 5, "start": "vocabulary"},
         {"length": 4, "start": "text", "text": "What do people like?"},
+        {"length": 3, "start": "vocabulary", "place": "before_answer"},
     ),
     "prefix-tuning": (
         {"length": 8, "start": "random"},
@@ -33,6 +34,7 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"root": (5,), "encoder": "lstm"},
         {"root": (2, "People like:", 3), "encoder": "mlp"},
         {"root": (2,), "before_answer": ("Answer:", 3), "encoder": "lstm"},
+        {"root": (), "before_question": (1, "People:"), "before_options": (2,), "before_answer": (1,), "encoder": "mlp"},
     ),
     "p-tuning-v2": (
         {"length": 6, "start": "random", "dropout": 0.1},
@@ -112,7 +114,8 @@ def sequences(count: int, vocabulary: int, *, adapter: int = 0, stream: int = 0)
     """Random sequences of different lengths that share a beginning, the last three ids of each predicted."""
     rng = generator("sequences", stream)
     trunk = rng.integers(vocabulary, size=9).tolist()
-    return [Branch((*trunk, *ids), 9 + len(ids) - 3, adapter) for ids in (rng.integers(vocabulary, size=4 + b).tolist() for b in range(count))]
+    drawn = [rng.integers(vocabulary, size=4 + b).tolist() for b in range(count)]
+    return [Branch((*trunk, *ids), 9 + len(ids) - 3, adapter, question=2, options=5) for ids in drawn]
 
 
 def read(backbone: Backbone, branches: Sequence[Branch], adapters: Sequence[Adapter | None] = (None,)) -> list[Tensor]:

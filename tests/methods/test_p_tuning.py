@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,18 @@ from transformers import AutoModelForCausalLM
 from affinage import adapters
 from affinage.adapters import AdapterCard
 from affinage.backbone import Backbone
-from affinage.config import MethodConfig, TrainingConfig
+from affinage.config import MethodConfig, PromptConfig, TrainingConfig
 from affinage.free_answers import generate_all
 from affinage.generate import generate
 from affinage.methods import Adapter, registry, resolve
 from affinage.methods.p_tuning import EncodedPrompt
 from affinage.pack import Branch
-from affinage.records import UserError
+from affinage.prompts import render
+from affinage.records import NO_AID, Aid, Encoded, Style, UserError
+from affinage.scoring import answer_branch, option_branches
 from affinage.store import RunFolder
 from affinage.train import train
-from tiny import LETTERS, encode, questions
+from tiny import LETTERS, TEXT, encode, questions
 
 WORDS = "People like:"
 BOTH = {"root": (2, WORDS, 1), "before_answer": ("Answer:", 3), "encoder": "mlp"}
@@ -138,7 +141,7 @@ def test_peft_holds_the_root_alone(backbone: Backbone, tmp_path: Path) -> None:
 
 
 def test_the_pattern_must_hold_a_virtual_token() -> None:
-    with pytest.raises(UserError, match="root and before_answer hold no number"):
+    with pytest.raises(UserError, match="before_options and before_answer hold no number"):
         resolve(MethodConfig(name="p-tuning", settings={"root": [WORDS]}), TrainingConfig())
     with pytest.raises(UserError, match=r"settings"):
         resolve(MethodConfig(name="p-tuning", settings={"root": [0]}), TrainingConfig())
@@ -150,3 +153,76 @@ def test_fewer_vectors_than_the_pattern_holds_are_refused(backbone: Backbone) ->
     short = {"root": torch.zeros(3, backbone.shape.width)}
     with pytest.raises(UserError, match=r"root of shape \[3, 64\]; expected root \[4, 64\]"):
         method.restore(settings, backbone.shape, short)
+
+
+ANYWHERE = {"root": (1,), "before_question": (2, WORDS), "before_options": (1,), "before_answer": (3,), "encoder": "mlp"}
+
+
+def texts_between(backbone: Backbone, branch: Branch) -> list[str]:
+    """The texts between the virtual tokens, run after run."""
+    found: list[list[int]] = [[]]
+    for before, token in zip((0, *branch.ids), branch.ids, strict=False):
+        if token >= 0 > before:
+            found.append([])
+        if token >= 0:
+            found[-1].append(token)
+    return [backbone.tokens.decode(ids) for ids in found]
+
+
+@pytest.mark.parametrize("style", ["letters", "text-listed"])
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("aided", [True, False])
+def test_a_pattern_stands_where_question_options_and_answer_begin(style: Style, chat: bool, aided: bool, backbone: Backbone) -> None:
+    mcq, shot = questions("Atlantis", 2)
+    aid = Aid((shot,), ("People there like blue hats.",)) if aided else NO_AID
+    prompt = PromptConfig(style=style, chat=chat, system="Think of {culture}.", options="source")
+    encoded = backbone.tokens.encode(render(mcq, prompt, backbone.tokens, seed=0, aid=aid))
+    assert isinstance(encoded, Encoded)
+    adapter = build(("p-tuning", ANYWHERE), backbone)
+    placed = adapter.place(answer_branch(encoded))
+    assert [token for token in placed.ids if token < 0] == list(range(-1, -1 - len(adapter.doors().vectors), -1))  # type: ignore[arg-type]
+    assert tuple(token for token in placed.ids if token >= 0) == answer_branch(encoded).ids
+    nothing, before, question, options, answer = texts_between(backbone, placed)
+    assert nothing == ""
+    assert before.endswith("People there like blue hats.\n\n" if aided else "<|im_start|>user\n" if chat else "Think of Atlantis.\n\n")
+    assert question.strip().startswith(mcq.question)
+    assert options.strip().startswith(f"A. {mcq.options[0]}")
+    assert answer.strip().startswith(encoded.rendered.answers[mcq.answer])
+    assert placed.first == len(placed.ids) - len(encoded.continuation_ids[mcq.answer])
+
+
+def test_an_empty_question_has_its_place_too(backbone: Backbone) -> None:
+    prompt = PromptConfig(style="letters", score="pmi")
+    (encoded,) = encode(backbone, questions("Atlantis", 1), prompt)
+    adapter = build(("p-tuning", {"root": (), "before_question": (1,), "before_options": (1,)}), backbone)
+    before, instruction, options = texts_between(backbone, adapter.place(option_branches(encoded, "pmi")[-1]))
+    assert before.endswith("user\n")
+    assert instruction.strip() == "Answer with the letter of the right option only."
+    assert options.strip().startswith("A. ")
+
+
+def test_a_pattern_is_read_as_if_the_embeddings_were_laid_out_by_hand(backbone: Backbone, tiny_folder: Path) -> None:
+    adapter = moved(build(("p-tuning", ANYWHERE), backbone))
+    (branch,) = sequences(1, backbone.shape.vocabulary)
+    tensors = adapter.final_tensors()
+    assert list(tensors) == ["root", "before_question", "before_options", "before_answer"]
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32, attn_implementation="eager").eval()
+    text = model.get_input_embeddings()(torch.tensor(branch.ids[:-1])).detach()
+    ends = (0, branch.question, branch.options, branch.first, len(text))
+    parts = [part for place, (begin, end) in zip(tensors, pairwise(ends), strict=True) for part in (tensors[place], text[begin:end])]
+    with torch.no_grad():
+        theirs = model(inputs_embeds=torch.cat(parts)[None]).logits[0]
+    assert distance(read(backbone, [branch], [adapter]), [theirs[branch.first - len(branch.ids) :]]) < FLOAT32
+
+
+def test_a_pattern_s_places_that_are_not_there_are_refused(backbone: Backbone) -> None:
+    adapter = build(("p-tuning", {"root": (), "before_options": (1,)}), backbone)
+    (encoded,) = encode(backbone, questions("Atlantis", 1), TEXT)
+    with pytest.raises(UserError, match="method p-tuning: before_options: found a text without listed options"):
+        adapter.place(answer_branch(encoded))
+    asking = build(("p-tuning", {"root": (), "before_question": (1,)}), backbone)
+    assert asking.place(answer_branch(encoded)).ids.count(-1) == 1
+    with pytest.raises(UserError, match="method p-tuning: before_question: found a text without a question that can be found"):
+        list(generate(backbone, asking, encoded.context_ids, longest=1))
+    plain = registry.get("p-tuning").settings.model_validate({"before_answer": (2,)})
+    assert set(plain.model_dump()) == {"root", "before_answer", "encoder", "deviation"}, "runs of before keep their names"

@@ -65,7 +65,7 @@ class Comparison:
 
 
 def sequences(vocabulary: int, count: int = 4) -> list[Branch]:
-    """Random sequences of different lengths that share a beginning, the last three ids of each predicted.
+    """Random sequences of different lengths that share a beginning, the last three ids of each predicted; a question and options are marked in it.
 
     Args:
         vocabulary: V.
@@ -73,7 +73,8 @@ def sequences(vocabulary: int, count: int = 4) -> list[Branch]:
     """
     rng = generator("same logits")
     trunk = rng.integers(vocabulary, size=9).tolist()
-    return [Branch((*trunk, *ids), 6 + len(ids)) for ids in (rng.integers(vocabulary, size=4 + b).tolist() for b in range(count))]
+    drawn = [rng.integers(vocabulary, size=4 + b).tolist() for b in range(count)]
+    return [Branch((*trunk, *ids), 6 + len(ids), question=2, options=5) for ids in drawn]
 
 
 def read(backbone: Backbone, branches: Sequence[Branch], adapters: Sequence[Adapter | None] = (None,)) -> list[Tensor]:

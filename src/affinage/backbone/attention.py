@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from affinage.backbone.gather import Gather
-from affinage.backbone.kernels import STRIPS, Call, Kernel, Window, few_sizes
+from affinage.backbone.kernels import STRIPS, Call, Kernel, Window, few_sizes, refuse
+from affinage.backbone.states import States
+from affinage.backbone.strips import attend_by_strips
 from affinage.backbone.terms import Additive
 from affinage.pack import Ints, Packed, Strip, strips
 from affinage.records import UserError
@@ -91,6 +93,8 @@ class Tree:
     gates: Tensor | None = None
     """[N, P] how far each node opens each prefix slot, put there for one layer's call (`model._gate_hook`)."""
     additive: Additive | None = None
+    context: States | None = None
+    """What stands before the pack's sequences and is no part of it (`pack.after_contexts`)."""
     calls: list[tuple[int, Tensor, Tensor]] | None = None
     """Where asked for: (layer, keys [N, K, D], values [N, K, Dv]) of each call, in the order of the calls."""
     packed: Packed | None = None
@@ -128,6 +132,7 @@ def plant(
     prefix: Prefix | None = None,
     *,
     additive: Additive | None = None,
+    context: States | None = None,
     calls: list[tuple[int, Tensor, Tensor]] | None = None,
     kernel: Kernel = STRIPS,
 ) -> Tree:
@@ -139,9 +144,15 @@ def plant(
         device: of the backbone.
         prefix: keys and values before the text; its slots push the text's positions back.
         additive: term added to each head's result.
+        context: what the paths lead through that is no node of the pack; not beside a prefix.
         calls: a list that gathers each layer's keys and values.
         kernel: how attention is computed.
+
+    Raises:
+        UserError: a context, which this kernel cannot read.
     """
+    if context is not None and kernel.compute is not attend_by_strips:
+        raise refuse(kernel.name, "a context that is no part of the pack", "Set `model.attention` to strips, or `model.context` to gradient.")
     cut, back = strips(packed, LONGEST_STRIP)
     if kernel.few_sizes:
         cut, back = few_sizes(cut, back)
@@ -163,6 +174,7 @@ def plant(
         windows=tuple(windows),
         prefix=prefix,
         additive=additive,
+        context=context,
         calls=calls,
         packed=packed,
         kernel=kernel,

@@ -32,6 +32,10 @@ class Gather:
         """[F, W] -> [N, W]: what came for each row, summed up in float32, in a fixed order, each row by one thread."""
         return nn.functional.embedding_bag(self.order, gradient, self.first, mode="sum")
 
+    def up_to(self, rows: int) -> Gather:
+        """The same with a way back for the first so many rows alone: what stands behind them gets no gradient."""
+        return Gather(self.index, self.order[: int(self.first[rows])], self.first[:rows])
+
     def on(self, device: torch.device) -> Gather:
         """The same on another device."""
         return Gather(self.index.to(device), self.order.to(device), self.first.to(device))

@@ -19,6 +19,7 @@ from affinage.backbone.kernels import STRIPS, Kernel
 from affinage.backbone.last import feed_forward, only_at
 from affinage.backbone.quantised import require_full_weights
 from affinage.backbone.shape import decoder_layers, longest_position, needs_ids, node_limit, windows_of
+from affinage.backbone.states import States
 from affinage.backbone.terms import Additive, Gates
 from affinage.backbone.updates import adding, shifted
 from affinage.encode import Tokens
@@ -80,15 +81,25 @@ class Backbone:
 
     def keys_values(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Keys and values that the model computes over a text, each [L, T, K, D], float32, keys as a cache would hold them."""
+        states = self.states(pack([Branch((*ids, 0), len(ids))]))
+        return torch.stack([key.float().cpu() for key in states.keys]), torch.stack([value.float().cpu() for value in states.values])
+
+    def states(self, packed: Packed) -> States:
+        """Keys and values of every node of a pack without an adapter, computed without gradient."""
         calls: list[tuple[int, Tensor, Tensor]] = []
-        with torch.no_grad(), self.logits(pack([Branch((*ids, 0), len(ids))]), calls=calls):
+        with torch.no_grad(), self.logits(replace(packed, predicting=packed.predicting[:1]), calls=calls):
             pass
         calls.sort(key=lambda call: call[0])
-        return torch.stack([key.float().cpu() for _, key, _ in calls]), torch.stack([value.float().cpu() for _, _, value in calls])
+        return States(tuple(key for _, key, _ in calls), tuple(value for _, _, value in calls))
 
     @contextmanager
     def logits(
-        self, packed: Packed, doors: Sequence[Doors] = (Doors(),), *, calls: list[tuple[int, Tensor, Tensor]] | None = None
+        self,
+        packed: Packed,
+        doors: Sequence[Doors] = (Doors(),),
+        *,
+        context: States | None = None,
+        calls: list[tuple[int, Tensor, Tensor]] | None = None,
     ) -> Iterator[Tensor]:
         """Logits [M, V] at the nodes that predict something (`packed.predicting`), in the backbone's type.
 
@@ -97,6 +108,7 @@ class Backbone:
         Args:
             packed: a batch.
             doors: one per adapter of the pack.
+            context: what stands before the sequences of a pack that `pack.after_contexts` made; adapters then bring vectors and nothing else.
             calls: a list that gathers each layer's keys and values.
 
         Raises:
@@ -104,11 +116,13 @@ class Backbone:
         """
         if self.compiled:
             refuse_uncompilable(doors)
+        if context is not None and any(door.keys is not None or door.additive is not None or door.updates or door.shifts for door in doors):
+            raise ValueError("adapters that change more than what stands behind the contexts")
         prefix = _prefix(doors)
         slots = 0 if prefix is None else prefix.keys.shape[2]
         self._check_length(packed, slots)
         windows, additive = windows_of(self.model.config), _additive(packed, doors, self.device)
-        tree = plant(packed, windows, self.device, prefix, additive=additive, calls=calls, kernel=self.kernel)
+        tree = plant(packed, windows, self.device, prefix, additive=additive, context=context, calls=calls, kernel=self.kernel)
         position = torch.from_numpy(packed.depth + slots).to(self.device)
         with ExitStack() as stack:
             with self._narrowed(packed, doors) as narrowed:

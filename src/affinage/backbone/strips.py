@@ -66,7 +66,7 @@ class _Rows:
     back: Tensor
     """[N * K * G] where each result stands among the chosen query rows."""
     keys: Gather
-    """Rows of [N * K (+ R * P * K prefix rows), D]."""
+    """Rows of [N * K (+ R * P * K prefix rows, or C * K rows of contexts, which get no gradient), D]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,11 @@ def attend_by_strips(call: Call) -> Tensor:
     if name not in tree.masks:
         tree.masks[name] = _rows(tree, nodes, (kv_heads, heads // kv_heads), call.query.device)
     gates = None if tree.gates is None else gathered(tree.gates, tree.queries)
-    form = _Form(call.scaling, call.window, call.softcap)
-    result = _Attention.apply(call.query.reshape(-1, width), keys, values, gates, call.sinks, (tree.masks[name], form))  # type: ignore[no-untyped-call]
+    before = None
+    if tree.context is not None:
+        before = tree.context.keys[call.layer].reshape(-1, width), tree.context.values[call.layer].reshape(-1, wide)
+    how = tree.masks[name], _Form(call.scaling, call.window, call.softcap)
+    result = _Attention.apply(call.query.reshape(-1, width), keys, values, gates, call.sinks, how, before)  # type: ignore[no-untyped-call]
     return result.view(nodes, heads, wide)  # type: ignore[no-any-return]
 
 
@@ -108,10 +111,22 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0917  (torch calls it with the inputs in a row)
-        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, gates: Tensor | None, sinks: Tensor | None, how: tuple[_Rows, _Form]
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        gates: Tensor | None,
+        sinks: Tensor | None,
+        how: tuple[_Rows, _Form],
+        before: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """Keeps what was chosen and, of each block, the weights (the scores, where the weights are more than a softmax of them)."""
+        """Keeps what was chosen and, of each block, the weights (the scores, where the weights are more than a softmax of them).
+
+        `before`: keys and values of contexts, more rows of the two tables, without a gradient.
+        """
         rows, form = how
+        if before is not None:
+            keys, values = torch.cat([keys, before[0]]), torch.cat([values, before[1]])
         chosen = queries.index_select(0, rows.queries), keys.index_select(0, rows.keys.index), values.index_select(0, rows.keys.index)
         out = values.new_empty(len(rows.queries), values.shape[1])
         plain, learning = form.plain(gates, sinks), any(ctx.needs_input_grad)
@@ -167,6 +182,7 @@ class _Attention(torch.autograd.Function):
             to_gates,
             to_sinks,
             None,
+            None,
         )
 
 
@@ -214,6 +230,7 @@ def _rows(tree: Tree, nodes: int, heads: tuple[int, int], device: torch.device) 
     """Where the strips' rows stand, worked out on the CPU; made once per tree, number of heads and device."""
     kv_heads, repeat = heads
     slots, adapters = (0, 0) if tree.prefix is None else (tree.prefix.keys.shape[2], tree.prefix.keys.shape[1])
+    beyond = adapters * slots if tree.context is None else len(tree.context.keys[0])
     head, kv_head = np.arange(kv_heads * repeat).reshape(kv_heads, repeat, 1), np.arange(kv_heads)[:, None]
     cut, at = tree.cut
     real = np.zeros(sum(strip.queries.size for strip in cut), bool)
@@ -235,5 +252,7 @@ def _rows(tree: Tree, nodes: int, heads: tuple[int, int], device: torch.device) 
     back = np.empty(nodes * kv_heads * repeat, np.int64)
     back[chosen[kept]] = np.flatnonzero(kept)
     index, padding, results = (torch.from_numpy(each).to(device) for each in (chosen, np.flatnonzero(~kept), back))
-    gather = Gather.of(torch.from_numpy(np.concatenate(keys)), (nodes + adapters * slots) * kv_heads).on(device)
-    return _Rows(tuple(blocks), index, padding, results, gather)
+    gather = Gather.of(torch.from_numpy(np.concatenate(keys)), (nodes + beyond) * kv_heads)
+    if tree.context is not None:
+        gather = gather.up_to(nodes * kv_heads)
+    return _Rows(tuple(blocks), index, padding, results, gather.on(device))

@@ -45,6 +45,13 @@ def machine_of(rate: float | None, memory: float | None) -> Machine | None:
     return Machine("cuda", int(memory * 1e9), given_rates(rate))
 
 
+_CONTEXTS = {
+    "gradient": "computed with what follows them, gradients included",
+    "no-gradient": "computed without gradient",
+    "kept": "computed once per training, their keys and values kept",
+}
+
+
 def said(found: Estimate) -> str:
     """`Estimate for what is left, one process: 16 min 05 s (...), at most 2.0 GB ...`."""
     if not found.seconds:
@@ -54,6 +61,8 @@ def said(found: Estimate) -> str:
     parts += [f"testing {duration(found.testing)}", f"loading {duration(found.loading)}"]
     given = found.machine.rates.source
     more = f" Not counted: {found.uncounted}." if found.uncounted else ""
+    if found.context is not None:
+        more += f" Questions whose virtual tokens stand behind them are {_CONTEXTS[found.context]} (`model.context`)."
     if found.memory > found.machine.free:
         more += (
             f" That is more than the {found.machine.free / 1e9:.1f} GB that are free: end what else uses them, set "

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from affinage import __version__
-from affinage.cli import adapters, ask, bench, data, demo, doctor, evaluate, models, report, single, study, tune
+from affinage.cli import adapters, analyse, ask, bench, compare, data, demo, doctor, evaluate, logs, models, report, single, study, tune
 from affinage.cli.say import complain, examples
 from affinage.records import UserError
 
@@ -86,7 +86,7 @@ def root(
     """
 
 
-for _group in (demo, study, tune, report, ask, single, evaluate, adapters, models, data, bench, doctor):
+for _group in (demo, study, tune, analyse, report, compare, logs, ask, single, evaluate, adapters, models, data, bench, doctor):
     _group.add_to(app)
 
 

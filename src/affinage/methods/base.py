@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors
@@ -48,6 +48,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    later: ClassVar[tuple[str, ...]] = ()
+    """Values that came after the method was in use. At their defaults they are not written down: a run is named by a digest of its settings, and
+    those that were begun before keep their names."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        values: dict[str, Any] = write(self)
+        return {name: value for name, value in values.items() if name not in plain}
+
 
 class Adapter(nn.Module, ABC):
     """Trained tensors and how they enter the model. Every parameter is trained; nothing else of the adapter changes.
@@ -71,6 +81,10 @@ class Adapter(nn.Module, ABC):
 
     seen: frozenset[str] = frozenset()
     """Template ids that it was trained or chosen on; it is never tested on them."""
+
+    after_context: bool = False
+    """Whether everything that it brings are virtual tokens behind a question's context, so that nothing trained changes what the context's nodes
+    compute (`Method.after_context`)."""
 
     cultures: tuple[str, ...] = ()
     """Cultures that it serves, each with a part of its own (`under`); empty where it does not ask whose question it reads."""
@@ -155,6 +169,10 @@ class Method(ABC):
         """Cultures whose training questions one run learns from together; empty for a method that learns from the run's own culture."""
         return ()
 
+    def after_context(self, settings: Any) -> bool:
+        """`Adapter.after_context` of its adapters."""
+        return False
+
     @abstractmethod
     def count(self, settings: Any, shape: BackboneShape) -> int:
         """Trained values, in closed form."""
@@ -231,6 +249,11 @@ class ResolvedMethod:
     def taught(self) -> tuple[str, ...]:
         """`Method.taught`."""
         return registry.get(self.name).taught(self.settings)
+
+    @property
+    def after_context(self) -> bool:
+        """`Method.after_context`."""
+        return registry.get(self.name).after_context(self.settings)
 
     def settled(self, cultures: tuple[str, ...], culture: str | None) -> ResolvedMethod:
         """As one run of a study has it (`Method.settled`)."""

@@ -1,8 +1,9 @@
 """P-tuning (Liu et al. 2021, arXiv 2103.10385): virtual tokens at chosen places of the sequence, made by an encoder, section 3.2.
 
-Door 1: the vectors stand at nodes of the token tree and count in the depth. The pattern has two places, the root (before everything, the chat
-header included) and directly before the answer; at each it is a sequence of numbers, so many virtual tokens, and of words, which stand there as they
-are: the paper's anchor tokens. An anchor is the model's own embedding of the word's tokens and is not trained.
+Door 1: the vectors stand at nodes of the token tree and count in the depth. The pattern has four places: the root (before everything, the chat
+header included), before the question, before the listed options and before the answer. At each it is a sequence of numbers, so many virtual tokens,
+and of words, which stand there as they are: the paper's anchor tokens. An anchor is the model's own embedding of the word's tokens and is not
+trained. A place inside the text is before the token that holds the question's, or the options', first character: the text keeps its tokens.
 
 All P virtual tokens pass through the encoder as one sequence, in the pattern's order and without the anchors, h_i = MLP([LSTM(h_0:i) : LSTM(h_i:P)]).
 The sizes are those of the code for knowledge probing: an embedding [P, H], a bidirectional LSTM of two layers with H/2 each way, then
@@ -15,7 +16,7 @@ model as well in its experiments with few examples; here it stays frozen. Its ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self, final
 
@@ -35,8 +36,8 @@ __all__ = ["EncodedPrompt", "PTuning", "PTuningSettings", "PlacedPrompt"]
 Part = Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)]
 """A part of a pattern: so many virtual tokens, or words."""
 
-PLACES = ("root", "before_answer")
-"""The places of a pattern, and the names of the final tensors."""
+PLACES = ("root", "before_question", "before_options", "before_answer")
+"""The places of a pattern in the order of a sequence, and the names of the final tensors."""
 
 
 @final
@@ -45,6 +46,10 @@ class PTuningSettings(Settings):
 
     root: tuple[Part, ...] = (16,)
     """What stands before everything: numbers of virtual tokens and words, e.g. `[4, "Culture:", 4]`."""
+    before_question: tuple[Part, ...] = ()
+    """What stands before the question, behind the chat header, examples and facts, in the same form."""
+    before_options: tuple[Part, ...] = ()
+    """What stands before the listed options, in the same form; not with the prompt style `text`, which lists none."""
     before_answer: tuple[Part, ...] = ()
     """What stands between the context and the answer, in the same form."""
     encoder: Literal["lstm", "mlp"] = "lstm"
@@ -52,33 +57,50 @@ class PTuningSettings(Settings):
     deviation: float = Field(1.0, gt=0)
     """Standard deviation of the embedding's random start."""
 
+    later = ("before_question", "before_options")
+
     @model_validator(mode="after")
     def _some_are_virtual(self) -> Self:
         if not self.virtual:
-            raise ValueError("root and before_answer hold no number: there is no virtual token to train")
+            raise ValueError(f"{', '.join(PLACES[:-1])} and {PLACES[-1]} hold no number: there is no virtual token to train")
         return self
 
     @property
     def virtual(self) -> int:
         """P, virtual tokens of all places."""
-        return sum(part for part in (*self.root, *self.before_answer) if isinstance(part, int))
+        return sum(part for place in PLACES for part in self.parts(place) if isinstance(part, int))
 
     def parts(self, place: str) -> tuple[Part, ...]:
         """The pattern at a place."""
-        return self.root if place == "root" else self.before_answer
+        parts: tuple[Part, ...] = getattr(self, place)
+        return parts
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Places other than the root where something stands."""
+        return tuple(place for place in PLACES[1:] if self.parts(place))
 
 
-def _placed(branch: Branch, root: int, before_answer: int) -> Branch:
-    """A sequence with so many vectors at the root and so many before the answer."""
-    ids = tuple(range(-1, -1 - root - before_answer, -1))
+def _placed(branch: Branch, counts: Sequence[int]) -> Branch:
+    """A sequence with so many vectors at each of the places.
+
+    Raises:
+        UserError: vectors before a question or options that nobody marked in the sequence.
+    """
     start = branch.first if branch.answer is None else branch.answer
-    more = len(ids)
-    return replace(
-        branch,
-        ids=ids[:root] + branch.ids[:start] + ids[root:] + branch.ids[start:],
-        first=branch.first + more,
-        answer=start + more,
-    )
+    ids: tuple[int, ...] = ()
+    done = number = 0
+    for place, count, here in zip(PLACES, counts, (0, branch.question, branch.options, start), strict=True):
+        if not count:
+            continue
+        if here is None:
+            found = f"a text without {'a question that can be found' if place == 'before_question' else 'listed options'}"
+            todo = "Put questions in another `prompt.style`, or the virtual tokens elsewhere."
+            raise UserError(f"method p-tuning: {place}", found, "multiple-choice questions with both", todo)
+        ids += branch.ids[done:here] + tuple(range(-1 - number, -1 - number - count, -1))
+        done, number = here, number + count
+    more = {"first": branch.first + number, "answer": start + number}
+    return replace(branch, ids=ids + branch.ids[done:], question=None, options=None, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +111,8 @@ class _Layout:
     """[A, H] embeddings of the words."""
     order: tuple[int, ...]
     """Row of each placed vector in virtual tokens and anchors laid end to end."""
-    root: int
-    """How many of them stand at the root; the others stand before the answer."""
+    counts: tuple[int, ...]
+    """How many of them stand at each of the places."""
 
 
 @final
@@ -118,7 +140,8 @@ class EncodedPrompt(Adapter):
         self.outer_weight, self.outer_bias = parameter(outer[:, :-1]), parameter(outer[:, -1])
         self.register_buffer("anchors", layout.anchors, persistent=False)
         self.register_buffer("order", torch.tensor(layout.order), persistent=False)
-        self.root = layout.root
+        self.counts = layout.counts
+        self.after_context = not any(layout.counts[:-1])
 
     def vectors(self) -> Tensor:
         """All placed vectors, anchors among them, in the order in which they stand."""
@@ -133,12 +156,12 @@ class EncodedPrompt(Adapter):
 
     def place(self, branch: Branch) -> Branch:
         """Each at its place."""
-        return _placed(branch, self.root, len(self.order) - self.root)
+        return _placed(branch, self.counts)
 
     def final_tensors(self) -> dict[str, Tensor]:
-        """`root` and `before_answer`, each [placed there, H], without a place where nothing stands; the encoder has done its work."""
+        """By place, each [placed there, H], without a place where nothing stands; the encoder has done its work."""
         with torch.no_grad():
-            split = torch.split(self.vectors(), [self.root, len(self.order) - self.root])
+            split = torch.split(self.vectors(), list(self.counts))
         return {place: own.clone() for place, own in zip(PLACES, split, strict=True) if len(own)}
 
 
@@ -147,17 +170,17 @@ class PlacedPrompt(Adapter):
     """Vectors without the encoder that made them.
 
     Args:
-        root: [vectors at the root, H].
-        before_answer: [vectors before the answer, H].
+        placed: by place [vectors there, H]; none where nothing stands.
         shape: of the backbone.
     """
 
     method = "p-tuning"
 
-    def __init__(self, root: Tensor, before_answer: Tensor, shape: BackboneShape) -> None:
+    def __init__(self, placed: Mapping[str, Tensor], shape: BackboneShape) -> None:
         super().__init__(shape)
-        self.vectors = parameter(torch.cat([root, before_answer]))
-        self.root = len(root)
+        self.vectors = parameter(torch.cat([placed[place] for place in PLACES if place in placed]))
+        self.counts = tuple(len(placed[place]) if place in placed else 0 for place in PLACES)
+        self.after_context = not any(self.counts[:-1])
 
     def doors(self) -> Doors:
         """The vectors."""
@@ -165,11 +188,11 @@ class PlacedPrompt(Adapter):
 
     def place(self, branch: Branch) -> Branch:
         """Each at its place."""
-        return _placed(branch, self.root, len(self.vectors) - self.root)
+        return _placed(branch, self.counts)
 
     def final_tensors(self) -> dict[str, Tensor]:
         """As they were handed on."""
-        split = torch.split(self.vectors.detach(), [self.root, len(self.vectors) - self.root])
+        split = torch.split(self.vectors.detach(), list(self.counts))
         return {place: own for place, own in zip(PLACES, split, strict=True) if len(own)}
 
 
@@ -192,6 +215,10 @@ class PTuning(Method):
         "settings.encoder": Choice(("lstm", "mlp")),
     }
 
+    def after_context(self, settings: PTuningSettings) -> bool:
+        """Where everything stands before the answer."""
+        return settings.elsewhere == ("before_answer",) and not settings.root
+
     def count(self, settings: PTuningSettings, shape: BackboneShape) -> int:
         """See the module's docstring."""
         width = shape.width
@@ -210,14 +237,13 @@ class PTuning(Method):
         )
 
     def restore(self, settings: PTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Adapter:
-        """From `root` and `before_answer`; without the encoder."""
+        """From the tensors by place; without the encoder."""
         exactly(tensors, _expected(settings, shape, tensors), f"adapter of method {self.name}")
-        nothing = torch.zeros(0, shape.width)
-        return PlacedPrompt(tensors.get("root", nothing), tensors.get("before_answer", nothing), shape)
+        return PlacedPrompt(tensors, shape)
 
     def in_peft(self, settings: PTuningSettings) -> bool:
         """Only where every vector stands at the root."""
-        return not settings.before_answer
+        return not settings.elsewhere
 
     def to_peft(self, settings: PTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Peft:
         """PEFT's P_TUNING, whose encoder is not used at inference: the vectors stand in the place of its embedding."""
@@ -246,8 +272,8 @@ class PTuning(Method):
     def _refuse_elsewhere(self, settings: PTuningSettings) -> None:
         if not self.in_peft(settings):
             raise UserError(
-                f"method {self.name}: before_answer",
-                f"{list(settings.before_answer)}, which PEFT's format cannot hold",
+                f"method {self.name}: {settings.elsewhere[0]}",
+                f"{list(settings.parts(settings.elsewhere[0]))}, which PEFT's format cannot hold",
                 "virtual tokens at the root alone",
                 "Use the adapter with Affinage itself.",
             )
@@ -257,8 +283,10 @@ def _layout(settings: PTuningSettings, backbone: Backbone) -> _Layout:
     """The pattern with its words as embeddings."""
     anchors = [torch.zeros(0, backbone.shape.width)]
     order: list[int] = []
-    virtual, root = 0, 0
+    counts: list[int] = []
+    virtual = 0
     for place in PLACES:
+        before = len(order)
         for part in settings.parts(place):
             if isinstance(part, int):
                 order += range(virtual, virtual + part)
@@ -267,9 +295,8 @@ def _layout(settings: PTuningSettings, backbone: Backbone) -> _Layout:
                 first = settings.virtual + sum(map(len, anchors))
                 anchors.append(backbone.embed(backbone.tokens.ids((part,))[0]))
                 order += range(first, first + len(anchors[-1]))
-        if place == "root":
-            root = len(order)
-    return _Layout(torch.cat(anchors), tuple(order), root)
+        counts.append(len(order) - before)
+    return _Layout(torch.cat(anchors), tuple(order), tuple(counts))
 
 
 def _expected(settings: PTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from affinage.report.evidence import Evidence, Kind
-from affinage.stats import AVERAGES, READINGS, Average, Reading, Spread, paired, per_run, spread
+from affinage.stats import AVERAGES, READINGS, RUN, Average, Reading, Spread, numbered, paired, per_run, spread
 from affinage.store import UNTOUCHED
 
 __all__ = ["Cell", "Cells"]
 
 _CELL = ["label", "trained_culture", "culture"]
-_COUNTS = (pl.col("mcq_id").n_unique().alias("questions"), pl.col("template_id").n_unique().alias("templates"))
+_GAINS = {reading: f"{reading} gain" for reading in READINGS}
+"""Reading -> what the same over the untouched model is called while both are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,19 @@ class Cells:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         rows = evidence.rows
-        self.runs = per_run(rows)
+        slim = rows.select(*RUN, "culture", "mcq_id", "template_id", "chance", "state", *READINGS)
+        over = paired(slim, evidence.of(evidence.untouched)).select(
+            pl.when(pl.col("trained_culture") != UNTOUCHED).then(reading).alias(gain) for reading, gain in _GAINS.items()
+        )
+        both = per_run(slim.with_columns(over), (*READINGS, *_GAINS.values()))
+        self.runs = both.filter(pl.col("reading").is_in(READINGS))
         """`stats.per_run` of every run: the long form behind the cells."""
-        gains = per_run(paired(rows.filter(pl.col("trained_culture") != UNTOUCHED), evidence.of(evidence.untouched)))
-        self._numbers = dict(self.runs.group_by(*_CELL, "reading", "average"))
-        self._gains = dict(gains.group_by(*_CELL, "reading", "average"))
+        self._numbers: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
+        """(Label, trained culture, tested culture, column, average) -> run -> accuracy (or gain) and chance."""
+        for *name, run, accuracy, chance in both.select(*_CELL, "reading", "average", "run", "accuracy", "chance").iter_rows():
+            self._numbers.setdefault(tuple(name), {})[run] = (accuracy, chance)
         self._differences: dict[tuple[Kind, Kind, str], dict[object, list[float]]] = {}
-        scored = {reading: rows.filter(pl.col(reading).is_not_null()).group_by(_CELL).agg(_COUNTS) for reading in READINGS}
-        self._counts = {(*row[:3], reading): (row[3], row[4]) for reading, frame in scored.items() for row in frame.iter_rows()}
+        self._counts = dict(_counts(rows))
         unscored = rows.filter(pl.col("state") != "scored").group_by(_CELL).len()
         self._unscored = {row[:3]: row[3] for row in unscored.iter_rows()}
 
@@ -76,7 +84,7 @@ class Cells:
     def all(self) -> tuple[Cell, ...]:
         """Every cell, also those whose runs are all missing; controls last, each also on a test set of its own."""
         evidence = self.evidence
-        own_tests = set(evidence.rows["culture"].unique()) - set(evidence.cultures)
+        own_tests = set(self.runs["culture"].unique()) - set(evidence.cultures)
         # A control that stands for one culture is compared on that culture; on the others its cells are kept all the same.
         tested = {kind: [*evidence.cultures, *sorted(own_tests & {kind[1]})] for kind in evidence.control_kinds()}
         return tuple(
@@ -105,7 +113,7 @@ class Cells:
     def difference(self, kind: Kind, other: Kind, tested: str, average: Average) -> Spread | None:
         """One kind minus another on a culture, over the runs of the first, paired by question; None where there is nothing to pair."""
         if (kind, other, tested) not in self._differences:
-            ours, theirs = (self.evidence.of(each).filter(pl.col("culture") == tested) for each in (kind, other))
+            ours, theirs = (self.evidence.part(lambda *names, want=(*each, tested): names == want) for each in (kind, other))
             found = per_run(paired(ours, theirs)).filter(pl.col("reading") == "choice")
             self._differences[kind, other, tested] = {name: frame["accuracy"].to_list() for (name,), frame in found.group_by("average")}
         values = self._differences[kind, other, tested].get(average)
@@ -113,8 +121,8 @@ class Cells:
 
     def cell(self, kind: Kind, tested: str, reading: Reading, average: Average) -> Cell:
         """One cell."""
-        numbers = self._numbers.get((*kind, tested, reading, average))
-        gains = self._gains.get((*kind, tested, reading, average))
+        numbers = self._numbers.get((*kind, tested, reading, average), {})
+        gains = self._numbers.get((*kind, tested, _GAINS[reading], average), {})
         questions, templates = self._counts.get((*kind, tested, reading), (0, 0))
         return Cell(
             kind,
@@ -122,12 +130,32 @@ class Cells:
             tested,
             reading,
             average,
-            spread(numbers["accuracy"].to_list()) if numbers is not None else None,
-            spread(gains["accuracy"].to_list()) if gains is not None else None,
-            tuple(sorted(numbers["run"])) if numbers is not None else (),
+            _spread(numbers),
+            _spread(gains),
+            tuple(sorted(numbers)),
             self.evidence.expected(kind),
             questions,
             templates,
             self._unscored.get((*kind, tested), 0),
-            statistics.fmean(numbers["chance"]) if numbers is not None else None,
+            statistics.fmean(chance for _, chance in numbers.values()) if numbers else None,
         )
+
+
+def _spread(numbers: Mapping[str, tuple[float, float]]) -> Spread | None:
+    """Mean and deviation over runs; None without any."""
+    return spread([value for value, _ in numbers.values()]) if numbers else None
+
+
+def _counts(rows: pl.DataFrame) -> Iterator[tuple[tuple[str, str, str, str], tuple[int, int]]]:
+    """(Label, trained culture, tested culture, reading) -> distinct scored questions and their templates, over all runs."""
+    cell, head = numbered(rows, _CELL)
+    names = rows[head].select(_CELL).rows()
+    slim = rows.select("mcq_id", "template_id").with_columns(pl.Series("cell", cell))
+    units = [numbered(slim, ("cell", name)) for name in ("mcq_id", "template_id")]
+    for reading in READINGS:
+        scored = rows[reading].is_not_null().to_numpy()
+        found = []
+        for number, first in units:
+            there = np.bincount(number[scored], minlength=len(first)) > 0
+            found.append(np.bincount(cell[first][there], minlength=len(names)).tolist())
+        yield from (((*name, reading), counts) for name, *counts in zip(names, *found, strict=True))

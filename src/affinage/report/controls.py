@@ -13,10 +13,25 @@ from affinage.report.beside import study_number
 from affinage.report.cells import Cell, Cells
 from affinage.report.curve import LEARNING_CURVE
 from affinage.report.evidence import LETTER_BIAS, Evidence, Kind
+from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.says import FORMAT_CONTROL, Said, says
-from affinage.report.table import AVERAGE, LINE, MISSING, Section, Table, cell_text, counted, line_text, quantity, row_text, runs_text, spread_text
-from affinage.report.words import named, parted, points, shown, slug, span
+from affinage.report.table import (
+    LINE,
+    Section,
+    Table,
+    averaged,
+    cell_text,
+    counted,
+    line_text,
+    missing_of,
+    missing_runs,
+    quantity,
+    row_text,
+    runs_text,
+    spread_text,
+)
+from affinage.report.words import named, number, parted, points, shown, slug, span
 from affinage.stats import AVERAGES, Average, paired, spread
 
 __all__ = ["section"]
@@ -52,16 +67,14 @@ class _Arm:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Its rows on the studied cultures."""
-        wanted = [(culture, *kind) for culture, kind in self.kinds.items()]
-        keys = pl.DataFrame(wanted, schema=dict.fromkeys(("culture", "label", "trained_culture"), pl.String), orient="row")
-        return self.evidence.rows.join(keys, on=keys.columns, how="semi", maintain_order="left")
+        wanted = {(*kind, culture) for culture, kind in self.kinds.items()}
+        return self.evidence.part(lambda *names: names in wanted)
 
     @cached_property
     def own_test(self) -> pl.DataFrame:
         """Its rows on its own test set; empty where it has none."""
-        ours = pl.struct("label", "trained_culture").is_in([{"label": label, "trained_culture": name} for label, name in set(self.kinds.values())])
-        own = (pl.col("trained_culture") == pl.col("culture")) & ~pl.col("culture").is_in(self.evidence.cultures)
-        return self.evidence.rows.filter(own).filter(ours)
+        kinds, studied = set(self.kinds.values()), self.evidence.cultures
+        return self.evidence.part(lambda label, trained, tested: (label, trained) in kinds and trained == tested and tested not in studied)
 
 
 def section(cells: Cells) -> Section | None:
@@ -103,26 +116,29 @@ def _by_culture(cells: Cells, label: str, arms: list[_Arm], average: Average) ->
     untouched = cells.row(evidence.untouched, "choice", average)
     own = {culture: cells.cell((label, culture), culture, "choice", average) for culture in evidence.trained(label)}
     behind = [*untouched, *own.values()]
-    rows = [_with_own_test(row_text("Untouched model", untouched), ""), *_two_rows(cells, "own culture", own, evidence.untouched)]
+    rows = [_with_own_test(row_text(say("Untouched model"), untouched), ""), *_two_rows(cells, say("own culture"), own, evidence.untouched)]
     rules = [1]
     for arm in arms:
         rules.append(len(rows))
         if arm.base != evidence.untouched:
             put = cells.row(arm.base, "choice", average)
             behind += put
-            rows.append(_with_own_test(row_text(f"Untouched model, {arm.name}", put), ""))
+            rows.append(_with_own_test(row_text(say("Untouched model, {control}", control=arm.name), put), ""))
         there = {culture: cells.cell(kind, culture, "choice", average) for culture, kind in arm.kinds.items()}
         behind += there.values()
         rows += _two_rows(cells, arm.name, there, arm.base, _own_test(cells, arm, average))
         if arm.name == FORMAT_CONTROL and average == "row":
             rows += _of_the_study(evidence, label)
-    text = (
-        f"{quantity('choice', average)} Tested on the culture of the column: the untouched model, the culture's own adapter, and in its place the "
-        f"control's. Differences are paired by question, mean (deviation) over runs. {counted(behind)}"
+    text = say(
+        "{quantity} Tested on the culture of the column: the untouched model, the culture's own adapter, and in its place the control's. "
+        "Differences are paired by question, mean (deviation) over runs. {counted}",
+        quantity=quantity("choice", average),
+        counted=counted(behind),
     )
     key = f"controls-{slug(label)}" + ("" if average == "template" else "-by-row")
-    header = ("", *map(shown, cultures), "own test set", "runs")
-    return Table(key, f"Controls: {named(label)}, {AVERAGE[average]}", text, header, tuple(rows), tuple(rules))
+    header = ("", *map(shown, cultures), say("own test set"), say("runs"))
+    title = say("Controls: {label}, {average}", label=named(label), average=averaged(average))
+    return Table(key, title, text, header, tuple(rows), tuple(rules))
 
 
 def _two_rows(cells: Cells, name: str, row: Mapping[str, Cell], base: Kind, own_test: str = "") -> Iterator[tuple[str, ...]]:
@@ -132,8 +148,9 @@ def _two_rows(cells: Cells, name: str, row: Mapping[str, Cell], base: Kind, own_
     yield (name, *(cell_text(row[culture]) if culture in row else "" for culture in cultures), own_test, runs)
     changes = {culture: cells.difference(cell.kind, base, culture, cell.average) for culture, cell in row.items()}
     numbers = map(changes.get, cultures)
-    put = "untouched" if base == cells.evidence.untouched else "untouched, put likewise"
-    yield (f"  {name} − {put}", *("" if number is None else spread_text(number, points) for number in numbers), "", runs)
+    put = say("untouched") if base == cells.evidence.untouched else say("untouched, put likewise")
+    head = say("  {name} − {other}", name=name, other=put)
+    yield (head, *("" if found is None else spread_text(found, points) for found in numbers), "", runs)
 
 
 def _with_own_test(row: tuple[str, ...], own_test: str) -> tuple[str, ...]:
@@ -149,9 +166,9 @@ def _own_test(cells: Cells, arm: _Arm, average: Average) -> str:
     wanted = pl.col("run").is_in(runs) & (pl.col("trained_culture") == pl.col("culture"))
     chosen = cells.runs.filter(wanted & (pl.col("reading") == "choice") & (pl.col("average") == average))
     if not chosen.height:
-        return f"{MISSING} ({arm.tested})"
+        return missing_runs(arm.tested)
     missing = arm.tested - chosen.height
-    return spread_text(spread(chosen["accuracy"].to_list())) + (f" [{missing} of {arm.tested} {MISSING}]" if missing else "")
+    return spread_text(spread(chosen["accuracy"].to_list())) + (missing_of(missing, arm.tested) if missing else "")
 
 
 def _of_the_study(evidence: Evidence, label: str) -> Iterator[tuple[str, ...]]:
@@ -159,9 +176,9 @@ def _of_the_study(evidence: Evidence, label: str) -> Iterator[tuple[str, ...]]:
     names = [reference.known(culture) for culture in evidence.cultures]
     if evidence.method(label) != "prompt-tuning" or not any(names):
         return
-    rows = {"study: untouched": reference.UNTOUCHED, "study: format control": reference.FORMAT_CONTROL}
+    rows = {say("study: untouched"): reference.UNTOUCHED, say("study: format control"): reference.FORMAT_CONTROL}
     for head, row in rows.items():
-        own = f"{reference.OWN_TEST_OF_CONTROL:.2f}" if row is reference.FORMAT_CONTROL else ""
+        own = number(reference.OWN_TEST_OF_CONTROL, ".2f") if row is reference.FORMAT_CONTROL else ""
         yield (head, *("" if name is None else study_number(row[name]) for name in names), own, "")
 
 
@@ -172,19 +189,34 @@ def _pooled(evidence: Evidence, label: str, arms: list[_Arm]) -> tuple[Table, li
     gain = line(label, "own culture − untouched", paired(own, evidence.of(evidence.untouched)), planned, quantity="difference")
     accuracy = line(label, "own culture", own, planned)
     lines, notes, rules = [accuracy, gain], [], []
+    heads = [say("own culture"), say("own culture − untouched")]
     for arm in arms:
         rules.append(len(lines))
         said = _said(arm, label, accuracy, gain)
         lines += said.lines
+        heads += _heads(said)
         notes.append(says(said))
-    text = (
+    text = say(
         "Accuracy in percent, differences in points, by template, pooled over cultures, splits and starts; paired by question, with 95 % "
         "intervals over template groups. Own culture minus a control is paired by start, too."
     )
-    rows = tuple((each.name, *line_text(each)) for each in lines)
-    header = ("", "accuracy or difference", *LINE)
-    title = f"Controls: {named(label)}, pooled"
+    rows = tuple((head, *line_text(each)) for head, each in zip(heads, lines, strict=True))
+    header = ("", say("accuracy or difference"), *LINE)
+    title = say("Controls: {label}, pooled", label=named(label))
     return Table(f"controls-{slug(label)}-pooled", title, text, header, rows, tuple(rules), notes=tuple(notes)), lines
+
+
+def _heads(said: Said) -> Iterator[str]:
+    """What the table calls each of a control's lines."""
+    control = said.control
+    if said.base is not None:
+        yield say("untouched, {control}", control=control)
+    yield control
+    if said.own_test is not None:
+        yield say("{control}, own test set", control=control)
+    yield say("{control} − untouched", control=control) if said.base is None else say("{control} − untouched, put likewise", control=control)
+    if said.beyond is not None:
+        yield say("own culture − {control}", control=control)
 
 
 def _said(arm: _Arm, label: str, own: Line, gain: Line) -> Said:
@@ -226,7 +258,8 @@ def _sets(evidence: Evidence) -> Iterator[Table]:
                 reasons[reason] = reasons.get(reason, 0) + count
         numbers = [span(int(str(row[key])) for row in rows) for key in ("questions", "templates", "own_test")]
         lines.append((name, *numbers, span(sum(each.values()) for each in dropped)))
-    left = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
-    text = "Per split; two numbers are the smallest and the largest over the splits." + (f" Left out, over all splits: {left}." if left else "")
-    header = ("training set", "questions", "templates", "own test questions", "left out")
-    yield Table("control-sets", "Training sets of the controls", text, header, tuple(lines))
+    left = "; ".join(f"{reason} ({number(count)})" for reason, count in reasons.items())
+    text = say("Per split; two numbers are the smallest and the largest over the splits.")
+    text += say(" Left out, over all splits: {left}.", left=left) if left else ""
+    header = (say("training set"), say("questions"), say("templates"), say("own test questions"), say("left out"))
+    yield Table("control-sets", say("Training sets of the controls"), text, header, tuple(lines))

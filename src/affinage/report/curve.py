@@ -10,8 +10,9 @@ import polars as pl
 
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
+from affinage.report.language import say
 from affinage.report.pooled import Line, line
-from affinage.report.table import LINE, MISSING, Section, Table, line_text
+from affinage.report.table import LINE, Section, Table, line_text
 from affinage.report.words import bounds, named, parted, percent, shown, span
 from affinage.stats import paired
 
@@ -61,8 +62,7 @@ def points_of(evidence: Evidence, label: str) -> tuple[Point, ...]:
 
 def _point(evidence: Evidence, label: str, name: str, sets: dict[str, str], untouched: pl.DataFrame) -> Point:
     """One size: its training sets (name -> culture), each tested on its culture."""
-    at_home = pl.col("trained_culture").replace_strict(sets, default=None, return_dtype=pl.String) == pl.col("culture")
-    rows = evidence.rows.filter((pl.col("label") == label) & at_home)
+    rows = evidence.part(lambda own, trained, tested: own == label and trained in sets and sets[trained] == tested)
     expected = sum(evidence.expected((label, each)) for each in sets)
     templates = tuple(run.counts["templates"] for run in evidence.runs if run.label == label and run.trained_culture in sets and run.counts)
     gain = line(label, f"{name} − untouched", paired(rows, untouched), expected, quantity="difference")
@@ -81,13 +81,14 @@ def section(cells: Cells) -> Section | None:
         rules.append(len(rows))
         rows += _rows(label, curve)
         lines += [each for point in curve for each in (point.accuracy, point.gain) if each is not None]
-    text = (
+    text = say(
         "Accuracy in percent on the own culture by template, and gain in points over the untouched model paired by question, pooled over cultures, "
         "splits and starts, with 95 % intervals over template groups. Trained on a part of the culture's training templates (the number in a "
-        f"control's name is of template groups); `all` are the ordinary runs.{_partial(curves)}"
+        "control's name is of template groups); `all` are the ordinary runs.{partial}",
+        partial=_partial(curves),
     )
-    header = ("trained on", "training templates", "accuracy", "95 % interval", "gain", *LINE)
-    return Section("learning-curve", tuple(lines), (Table("learning-curve", "Learning curve", text, header, tuple(rows), tuple(rules[1:])),))
+    header = (say("trained on"), say("training templates"), say("accuracy"), say("95 % interval"), say("gain"), *LINE)
+    return Section("learning-curve", tuple(lines), (Table("learning-curve", say("Learning curve"), text, header, tuple(rows), tuple(rules[1:])),))
 
 
 def _partial(curves: Mapping[str, Sequence[Point]]) -> str:
@@ -97,14 +98,16 @@ def _partial(curves: Mapping[str, Sequence[Point]]) -> str:
         most = max(len(point.cultures) for point in curve)
         found.update({point.name: point.cultures for point in curve if 0 < len(point.cultures) < most})
     said = "; ".join(f"{name} {', '.join(map(shown, cultures))}" for name, cultures in found.items())
-    return f" Cultures without that many groups are not in a line; it is a mean over fewer cultures than `all`: {said}." if said else ""
+    if not said:
+        return ""
+    return say(" Cultures without that many groups are not in a line; it is a mean over fewer cultures than `all`: {said}.", said=said)
 
 
 def _rows(label: str, curve: Sequence[Point]) -> Iterator[tuple[str, ...]]:
     """A method's lines."""
     for point in curve:
         accuracy = line_text(point.accuracy)
-        templates = span(point.templates) if point.templates else MISSING
+        templates = span(point.templates) if point.templates else say("missing")
         gain = ("", "", *accuracy[2:]) if point.gain is None else line_text(point.gain)
-        name = "untouched model" if point.gain is None else point.name
+        name = say("untouched model") if point.gain is None else point.name
         yield (f"{named(label)}, {name}", templates, accuracy[0], bounds(point.accuracy.estimate, percent), *gain)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from affinage.data.baselines import BASELINE_NAMES
@@ -14,7 +15,7 @@ from affinage.prompting import Found
 from affinage.prompting.search import read_found
 from affinage.records import BASELINES, UserError
 from affinage.report.words import parted
-from affinage.stats import with_credit
+from affinage.stats import numbered, with_credit
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED, RunRecord, StudyRecord, read_all_scores, read_study
 
 __all__ = ["LETTER_BIAS", "Evidence", "Kind", "read_evidence"]
@@ -26,7 +27,14 @@ Kind = tuple[str, str]
 """(label, trained culture, or the name of a control's training set): what answered."""
 
 _PROGRAMS = tuple(BASELINE_NAMES[name] for name in BASELINES)
-_STRATA = ("group", "topic", "answer_seen", "agreement", "swap", "right")
+_STRATA = ("group", "topic", "answer_seen", "agreement", "swap", "right", "association")
+_QUESTION = ("split", "culture", "mcq_id")
+_PLACE = ("label", "trained_culture", "culture")
+_OF_THE_MODEL = ("free", "orders", "one_order", "same", "survives", "values", "letter_mass")
+"""What `stats.with_credit` tells of a model's answers and a program has none of."""
+_READ = ("mcq_id", "template_id", "culture", "answer", "logprob", "letter_mass", "free", "state")
+_BESIDE = {"total": (), "per-token": ("tokens",), "per-character": ("characters",), "pmi": ("empty_logprob",)}
+"""Columns of the score files that a report reads, and those that a score is made with."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Evidence:
     rows: pl.DataFrame
     """One row per run and question, each program without a language model being a run of each split: the columns of `stats.RUN`, `culture`
     (the test set), `mcq_id`, `template_id`, `answer`, `state`, what `stats.with_credit` adds, and of `store.QUESTION_SCHEMA` `group`, `topic`,
-    `answer_seen`, `agreement`, `swap`, `right` and `association`."""
+    `answer_seen`, `agreement`, `swap`, `right` and `association`. A study has millions of them: take a `part`."""
     trial: tuple[str, ...]
     """Why these numbers are no result, where they are none: no other than provisional runs are finished, or the development side is tested."""
     set_aside: int
@@ -82,7 +90,7 @@ class Evidence:
     @cached_property
     def programs(self) -> tuple[str, ...]:
         """Labels of the programs without a language model that the question table knows, the association first."""
-        there = set(self.rows["label"].unique())
+        there = {label for label, _, _ in self._parts}
         return tuple(label for label in _PROGRAMS if label in there)
 
     def method(self, label: str) -> str:
@@ -111,14 +119,46 @@ class Evidence:
             return len(self.splits)
         return sum((run.label, run.trained_culture) == kind for run in self.study.runs)
 
+    @cached_property
+    def _parts(self) -> Mapping[tuple[str, str, str], list[tuple[int, int]]]:
+        """(Label, trained culture, tested culture) -> first row and number of rows of each block of them."""
+        number, first = numbered(self.rows, _PLACE)
+        begins = np.flatnonzero(np.diff(number, prepend=-1))
+        names = self.rows[first].select(_PLACE).rows()
+        found: dict[tuple[str, str, str], list[tuple[int, int]]] = {name: [] for name in names}
+        for begin, length in zip(begins.tolist(), np.diff(begins, append=len(number)).tolist(), strict=True):
+            found[names[number[begin]]].append((begin, length))
+        return found
+
+    def part(self, keep: Callable[[str, str, str], bool]) -> pl.DataFrame:
+        """The rows of some adapters on some cultures, in the order of `rows`; far quicker than a filter over millions of them.
+
+        Args:
+            keep: label, trained culture and tested culture (or the name of a control's own test set) -> whether its rows are wanted.
+        """
+        blocks = sorted(block for name, found in self._parts.items() if keep(*name) for block in found)
+        return pl.concat([self.rows.slice(*block) for block in blocks], rechunk=True) if blocks else self.rows.clear()
+
     def of(self, kind: Kind) -> pl.DataFrame:
         """The rows of one kind."""
-        return self.rows.filter((pl.col("label") == kind[0]) & (pl.col("trained_culture") == kind[1]))
+        return self.part(lambda label, trained, tested: (label, trained) == kind)
 
     def own(self, label: str) -> pl.DataFrame:
         """The rows of a method's adapters on the culture that each was trained on."""
-        trained = pl.col("trained_culture")
-        return self.rows.filter((pl.col("label") == label) & (trained == pl.col("culture")) & trained.is_in(self.cultures))
+        return self.part(lambda name, trained, tested: name == label and trained == tested and trained in self.cultures)
+
+    def others(self, label: str) -> pl.DataFrame:
+        """The rows of a method's adapters on the studied cultures that they were not trained on, where the method has adapters of both."""
+        there = self.trained(label)
+        return self.part(lambda name, trained, tested: name == label and trained != tested and trained in there and tested in there)
+
+    def on(self, label: str, sets: Container[str]) -> pl.DataFrame:
+        """The rows of whatever has a label on some test sets."""
+        return self.part(lambda name, trained, tested: name == label and tested in sets)
+
+    def adapters(self, label: str) -> pl.DataFrame:
+        """The rows of a method's adapters of studied cultures, wherever they were tested."""
+        return self.part(lambda name, trained, tested: name == label and trained in self.cultures)
 
     def kinds(self) -> tuple[Kind, ...]:
         """Every row of every table of pairs: untouched, untrained starts, programs, adapters."""
@@ -148,31 +188,32 @@ def read_evidence(folder: Path) -> Evidence:
     reasons = [] if firm else [reason for run in finished for reason in run.provisional]
     if study.config.splits.side == "development":
         reasons.append("tested on the development side, which is for choosing settings")
-    scores = read_all_scores(folder).filter(pl.col("run").is_in([run.run for run in chosen]))
-    credited = with_credit(scores, study.config.prompt.score)
-    keys = ["split", "culture", "mcq_id"]
-    beside = study.questions.select(*keys, *_STRATA, *BASELINES)
-    rows = credited.join(beside, on=keys, how="left", maintain_order="left")
+    names = {run.run for run in chosen}
+    score = study.config.prompt.score
+    credited = with_credit(read_all_scores(study, (*_READ, *_BESIDE[score]), lambda run: run.run in names), score)
     searches = {run.run: read_found(study.folder.run(run.run).search) for run in chosen if run.trained_culture == PROMPTED}
-    return Evidence(study, tuple(chosen), _with_programs(rows), tuple(dict.fromkeys(reasons)), len(finished) - len(chosen), searches)
+    rows = _with_programs(credited, study.questions)
+    return Evidence(study, tuple(chosen), rows, tuple(dict.fromkeys(reasons)), len(finished) - len(chosen), searches)
 
 
-def _with_programs(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows, and what each program earns on the questions among them, as a run of each split."""
-    asked = rows.filter(pl.col("state") == "scored").unique(["split", "culture", "mcq_id"], maintain_order=True)
-    nothing = [pl.lit(None, rows.schema[name]).alias(name) for name in ("free", "orders", "one_order", "same", "survives")]
+def _with_programs(credited: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
+    """What was scored with what the question table says of each question, and what each program earns on it, as a run of each split."""
+    number, first = numbered(credited, _QUESTION)
+    asked = (
+        credited[first]
+        .select(_QUESTION)
+        .join(questions.select(*_QUESTION, *dict.fromkeys((*_STRATA, *BASELINES))), on=_QUESTION, how="left", maintain_order="left")
+    )
+    rows = credited.with_columns(asked[name][number] for name in _STRATA)
+    scored = np.flatnonzero((credited["state"] == "scored").to_numpy())
+    one = np.full(len(first), -1)
+    one[number[scored[::-1]]] = scored[::-1]  # of several rows of a question the first one is written last
+    one = np.sort(one[one >= 0])
+    nothing = [pl.lit(None, rows.schema[name]).alias(name) for name in _OF_THE_MODEL if name in rows.columns]
     tables = [rows]
     for name in BASELINES:
         label = BASELINE_NAMES[name]
-        earned = asked.filter(pl.col(name).is_not_null()).with_columns(
-            pl.format("{} on {}", pl.lit(label), "split").alias("run"),
-            pl.lit(label).alias("label"),
-            pl.lit(label).alias("method"),
-            pl.lit(UNTOUCHED).alias("trained_culture"),
-            pl.lit(0, pl.Int64).alias("start"),
-            pl.col(name).alias("choice"),
-            *nothing,
-        )
-        tables.append(earned)
-    columns = [name for name in rows.columns if name not in BASELINES or name == "association"]
-    return pl.concat(table.select(columns) for table in tables)
+        earned = rows[one].with_columns(asked[name][number[one]].alias("choice"), *nothing).filter(pl.col("choice").is_not_null())
+        named = {"run": pl.format("{} on {}", pl.lit(label), "split"), **{column: pl.lit(label) for column in ("label", "method")}}
+        tables.append(earned.with_columns(**named, trained_culture=pl.lit(UNTOUCHED), start=pl.lit(0, pl.Int64)))
+    return pl.concat(tables)

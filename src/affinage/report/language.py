@@ -6,6 +6,7 @@ is found by a test. Names from the data (cultures, topics, labels) are never tra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -71,7 +72,17 @@ def catalogue(language: Language) -> Mapping[str, str]:
     for file in sorted(folder.iterdir(), key=lambda each: each.name):
         if not file.name.endswith(".yaml"):
             continue
-        for english, other in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
+        for english, written in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
+            other = _set(written) if language == "fr" else written
             if found.setdefault(english, other) != other:
                 raise ValueError(f"{file.name}: a second translation of {english!r}")
     return found
+
+
+_BEFORE, _INSIDE = re.compile("[ \u00a0\u202f]([;!?%])"), re.compile("[ \u00a0\u202f]([:»])|(«)[ \u00a0\u202f]")
+
+
+def _set(french: str) -> str:
+    """A French sentence with spaces that do not break before its high punctuation and inside its quotation marks, however it was typed."""
+    narrow = _BEFORE.sub("\u202f\\1", french)
+    return _INSIDE.sub(lambda found: f"{found[2]}\u00a0" if found[2] else f"\u00a0{found[1]}", narrow)

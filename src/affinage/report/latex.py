@@ -9,7 +9,7 @@ from affinage.report.table import Table
 
 __all__ = ["table"]
 
-_NUMBER = re.compile(r"^Table \d+\. ")
+_NUMBER = re.compile(r"^Table(?:au)? \d+\. ")
 """LaTeX numbers its tables itself."""
 
 _ESCAPES = str.maketrans(
@@ -27,6 +27,15 @@ _ESCAPES = str.maketrans(
         "−": "$-$",
         "–": "--",
         "`": "'",
+        "\u00a0": "~",
+        "\u202f": r"\,",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "≥": r"$\geq$",
+        "≤": r"$\leq$",
+        "→": r"$\rightarrow$",
+        "«": r"\guillemotleft{}",
+        "»": r"\guillemotright{}",
     }
 )
 
@@ -34,7 +43,7 @@ _ESCAPES = str.maketrans(
 def table(content: Table) -> str:
     """A floating table; caption and label are the table's title, text and key."""
     lines = [
-        f"% {content.key}.tex, written by affinage report; needs \\usepackage{{booktabs}}",
+        f"% {content.key}.tex, written by affinage report; needs \\usepackage{{booktabs}} and \\usepackage[T1]{{fontenc}}",
         r"\begin{table}",
         r"\centering",
         r"\small",

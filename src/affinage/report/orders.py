@@ -6,6 +6,7 @@ import polars as pl
 
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
+from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text, runs_of
 from affinage.report.words import many, named, span
@@ -18,13 +19,18 @@ _COLUMNS = {
     "survives": "survives every order",
     "same": "same in every order",
 }
-"""Columns of `stats.with_credit` -> what the table calls them."""
+"""Columns of `stats.with_credit` -> what the CSV calls them."""
 
 
 def section(cells: Cells) -> Section | None:
     """The table of option orders; None where each question was asked in one."""
     evidence = cells.evidence
-    scored = evidence.rows.filter(pl.col("orders").is_not_null() & (pl.col("state") == "scored") & pl.col("culture").is_in(evidence.cultures))
+    asked = evidence.rows.select("orders", "state", "culture").filter(pl.col("orders") > 1)
+    if not asked.height:
+        return None
+    scored = evidence.rows.select(asked.columns).filter(
+        pl.col("orders").is_not_null() & (pl.col("state") == "scored") & pl.col("culture").is_in(evidence.cultures)
+    )
     orders = scored["orders"].unique().to_list()
     if max(orders, default=1) < 2:
         return None
@@ -35,19 +41,22 @@ def section(cells: Cells) -> Section | None:
         found = dict(zip(_COLUMNS, lines[place : place + width], strict=True))
         numbers = {name: line_text(each) for name, each in found.items()}
         first = found["choice"]
-        head = named(first.label) + ", own culture" if first.label else "Untouched model"
+        head = say("{label}, own culture", label=named(first.label)) if first.label else say("Untouched model")
         shares = (*numbers["survives"][:2], *numbers["same"][:2])
         rows.append((head, numbers["choice"][0], numbers["one_order"][0], *shares, runs_of(first), *numbers["choice"][3:]))
-    text = (
-        f"Each question was asked in {span(orders, 'order')} of its options. Over all orders: an option's log-probability is its mean over the "
+    text = say(
+        "Each question was asked in {orders} of its options. Over all orders: an option's log-probability is its mean over the "
         "orders, then the best option wins; this is the accuracy of every other table. In one order: mean of what each order alone would have given. "
         "Survives: the same option is best in every order and it is right. Same: the same option is best in every order, right or wrong; who looks "
         "at letters alone never gives the same option in every rotation. Percent by template, pooled over cultures, splits and starts, with 95 % "
-        f"intervals over template groups. {_unscored(evidence)}"
+        "intervals over template groups. {unscored}",
+        orders=span(orders, "order"),
+        unscored=_unscored(evidence),
     )
     interval, *behind = LINE
-    header = ("", _COLUMNS["choice"], _COLUMNS["one_order"], _COLUMNS["survives"], interval, _COLUMNS["same"], interval, *behind)
-    return Section("orders", lines, (Table("orders", "Option orders", text, header, tuple(rows), (1,)),))
+    heads = (say("over all orders"), say("in one order"), say("survives every order"), interval, say("same in every order"), interval)
+    header = ("", *heads, *behind)
+    return Section("orders", lines, (Table("orders", say("Option orders"), text, header, tuple(rows), (1,)),))
 
 
 def _lines(evidence: Evidence) -> tuple[Line, ...]:
@@ -64,5 +73,7 @@ def _lines(evidence: Evidence) -> tuple[Line, ...]:
 
 def _unscored(evidence: Evidence) -> str:
     """Questions of which an order is missing."""
-    count = evidence.rows.filter(pl.col("state") != "scored").height
-    return f"A question counts only if every order could be scored; {many(count, 'row')} could not." if count else "Every order could be scored."
+    count = int((evidence.rows["state"] != "scored").sum())
+    if not count:
+        return say("Every order could be scored.")
+    return say("A question counts only if every order could be scored; {rows} could not.", rows=many(count, "row"))

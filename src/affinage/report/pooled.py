@@ -7,9 +7,9 @@ from typing import Literal
 
 import polars as pl
 
-from affinage.stats import Estimate, clustered
+from affinage.stats import Average, Estimate, clustered, numbered
 
-__all__ = ["Line", "line", "pooled"]
+__all__ = ["Line", "Quantity", "cellwise", "line", "pooled"]
 
 Quantity = Literal["accuracy", "difference"]
 
@@ -44,6 +44,7 @@ def line(
     quantity: Quantity = "accuracy",
     credit: str = "choice",
     where: pl.Expr | None = None,
+    average: Average = "template",
 ) -> Line:
     """The pooled number of some rows.
 
@@ -55,18 +56,30 @@ def line(
         quantity: what the credit is; a difference where `rows` come from `stats.paired`.
         credit: the column that holds it.
         where: which of the rows; a run counts as there also where none of its rows is among them.
+        average: over templates or rows, inside each (run, tested culture).
     """
     chosen = rows if where is None else rows.filter(where)
-    return Line(label, name, quantity, pooled(chosen, credit), rows["run"].n_unique(), expected)
+    return Line(label, name, quantity, pooled(chosen, credit, average), rows["run"].n_unique(), expected)
 
 
-def pooled(rows: pl.DataFrame, credit: str = "choice") -> Estimate:
+def pooled(rows: pl.DataFrame, credit: str = "choice", average: Average = "template") -> Estimate:
     """Mean over (run, tested culture) of the accuracy by template.
 
     Args:
         rows: of `Evidence.rows`, or of `stats.paired`.
         credit: the column that holds what is averaged; rows where it is null are left out.
+        average: over templates or rows, inside each (run, tested culture).
+    """
+    return clustered(cellwise(rows, credit), average, credit)
+
+
+def cellwise(rows: pl.DataFrame, credit: str = "choice") -> pl.DataFrame:
+    """The rows that have a credit, with the `cell` and `weight` that `stats.clustered` asks for: every (run, tested culture) alike.
+
+    Args:
+        rows: as `pooled`.
+        credit: as `pooled`.
     """
     scored = rows.filter(pl.col(credit).is_not_null())
-    numbered = scored.with_columns(pl.struct("run", "culture").rank("dense").alias("cell"))
-    return clustered(numbered.with_columns(pl.lit(1.0 / max(1, numbered["cell"].n_unique())).alias("weight")), credit=credit)
+    cell, first = numbered(scored, ("run", "culture"))
+    return scored.with_columns(pl.Series("cell", cell), pl.lit(1.0 / max(1, len(first))).alias("weight"))

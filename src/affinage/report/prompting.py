@@ -10,9 +10,10 @@ import polars as pl
 from affinage.prompting import Found, Tried, chosen
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
+from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text
-from affinage.report.words import base, bounds, named, nothing_trained, percent, points
+from affinage.report.words import base, bounds, named, nothing_trained, number, percent, points
 from affinage.stats import paired
 from affinage.store import PROMPTED
 
@@ -38,12 +39,14 @@ def _beside(evidence: Evidence) -> tuple[Table, tuple[Line, ...]]:
     studied = pl.col("culture").is_in(evidence.cultures)
     untouched = evidence.of(evidence.untouched).filter(studied)
     lines = [line("", "untouched", untouched, evidence.expected(evidence.untouched))]
+    heads = [say("untouched")]
     rules = [1]
     notes: list[str] = []
     for label in evidence.prompted:
         put, planned = _earned(evidence, label), evidence.expected((label, PROMPTED))
-        lines.append(line(label, nothing_trained(label), put, planned))
+        lines.append(line(label, f"{label}, nothing trained", put, planned))
         lines.append(line(label, f"{label} − untouched", paired(put, untouched), planned, quantity="difference"))
+        heads += [nothing_trained(label), say("{label} − untouched", label=label)]
     for method in evidence.labels:
         trained = evidence.trained(method)
         if not trained:
@@ -61,14 +64,15 @@ def _beside(evidence: Evidence) -> tuple[Table, tuple[Line, ...]]:
             for label in evidence.prompted
         }
         lines += over.values()
+        heads += [say("{method}, own culture − {label}", method=method, label=label) for label in over]
         notes += _note(evidence, method, over)
-    text = (
+    text = say(
         "The untouched model with its questions put better: nothing is trained, a wording is chosen. Accuracy in percent, differences in points, by "
         "template, pooled over cultures, splits and starts; paired by question, with 95 % intervals over template groups."
     )
-    rows = tuple((each.name, *line_text(each)) for each in lines)
-    header = ("", "accuracy or difference", *LINE)
-    return Table("without-training", "Without training", text, header, rows, tuple(rules), tuple(notes)), tuple(lines)
+    rows = tuple((head, *line_text(each)) for head, each in zip(heads, lines, strict=True))
+    header = ("", say("accuracy or difference"), *LINE)
+    return Table("without-training", say("Without training"), text, header, rows, tuple(rules), tuple(notes)), tuple(lines)
 
 
 def _note(evidence: Evidence, method: str, over: dict[str, Line]) -> Iterator[str]:
@@ -78,13 +82,23 @@ def _note(evidence: Evidence, method: str, over: dict[str, Line]) -> Iterator[st
         return
     label = min(known, key=lambda label: known[label].estimate.value)
     estimate = known[label].estimate
-    against = f"{named(method)} on its own culture against {label}, of the baselines without training the strongest here"
-    number = f"{points(estimate.value)} points"
+    about = {
+        "against": say(
+            "{method} on its own culture against {label}, of the baselines without training the strongest here", method=named(method), label=label
+        ),
+        "points": points(estimate.value),
+        "base": base(estimate),
+    }
     if estimate.low is None:
-        yield f"{against}: {number} ({base(estimate)}; too few template groups for an interval)."
+        yield say("{against}: {points} points ({base}; too few template groups for an interval).", **about)
         return
-    shown = "better" if estimate.above else "worse" if estimate.below else "not shown to differ: the interval contains zero"
-    yield f"{against}: {number} (95 % interval {bounds(estimate, points)}; {base(estimate)}): {shown}."
+    about["bounds"] = bounds(estimate, points)
+    if estimate.above:
+        yield say("{against}: {points} points (95 % interval {bounds}; {base}): better.", **about)
+    elif estimate.below:
+        yield say("{against}: {points} points (95 % interval {bounds}; {base}): worse.", **about)
+    else:
+        yield say("{against}: {points} points (95 % interval {bounds}; {base}): not shown to differ: the interval contains zero.", **about)
 
 
 def _searched(evidence: Evidence) -> Iterator[Table]:
@@ -97,25 +111,63 @@ def _searched(evidence: Evidence) -> Iterator[Table]:
     for label, split, search in found:
         rules.append(len(rows))
         best = search.tried[chosen(search.tried)]
-        head = f"{label}, {split}: chosen"
-        rows.append((head, f"wording {_number(search, best)}", best.phrasing, str(best.count or ""), percent(best.accuracy), "", "", "", ""))
-        rows.append(("  all candidates", "", "", "", *_spread(search.tried)))
-        rows += [(f"  wording {number}", "", "", "", *_spread(tried)) for number, (_, tried) in enumerate(search.by_wording(), start=1)]
-        compared = "development side" if search.side == "development" else "validation side, cut from the training templates"
-        note = f"{label}, {split}: {search.budget} candidates compared on {search.questions:,} questions of the {compared}"
-        unscored = max(tried.unscored for tried in search.tried)
-        notes.append(f"{note}, in {sum(tried.seconds for tried in search.tried):,.0f} s{f'; up to {unscored} could not be put' if unscored else ''}.")
+        head = say("{label}, {split}: chosen", label=label, split=split)
+        rows.append(
+            (
+                head,
+                say("wording {number}", number=_number(search, best)),
+                best.phrasing,
+                str(best.count or ""),
+                percent(best.accuracy),
+                "",
+                "",
+                "",
+                "",
+            )
+        )
+        rows.append((say("  all candidates"), "", "", "", *_spread(search.tried)))
+        wordings = enumerate(search.by_wording(), start=1)
+        rows += [(say("  wording {number}", number=place), "", "", "", *_spread(tried)) for place, (_, tried) in wordings]
+        notes.append(_compared(label, split, search))
     for label in evidence.prompted:
         texts = next((list(search.by_wording()) for own, _, search in found if own == label), [])
-        notes += [f"{label}, wording {number}: “{wording}”" for number, (wording, _) in enumerate(texts, start=1)]
-    text = (
+        notes += [
+            say("{label}, wording {number}: “{wording}”", label=label, number=place, wording=wording)
+            for place, (wording, _) in enumerate(texts, start=1)
+        ]
+    text = say(
         "Accuracy in percent by template of each way of putting the questions, mean over cultures, where it was chosen; no question of it is tested. "
         "Deviation, lowest and highest are over candidates: what a choice among them can make of the same model. The chosen one's accuracy there is "
         "the highest of many and promises too much; what it is worth stands in the other tables."
     )
-    header = ("", "wording", "culture named by", "examples or facts", "accuracy (mean)", "deviation", "lowest", "highest", "candidates")
-    yield Table(
-        "without-training-search", "The search behind the baselines without training", text, header, tuple(rows), tuple(rules[1:]), tuple(notes)
+    header = (
+        "",
+        say("wording"),
+        say("culture named by"),
+        say("examples or facts"),
+        say("accuracy (mean)"),
+        say("deviation"),
+        say("lowest"),
+        say("highest"),
+        say("candidates"),
+    )
+    title = say("The search behind the baselines without training")
+    yield Table("without-training-search", title, text, header, tuple(rows), tuple(rules[1:]), tuple(notes))
+
+
+def _compared(label: str, split: str, search: Found) -> str:
+    """What a search compared, where, and in how many seconds."""
+    side = say("development side") if search.side == "development" else say("validation side, cut from the training templates")
+    unscored = max(tried.unscored for tried in search.tried)
+    return say(
+        "{label}, {split}: {budget} candidates compared on {questions} questions of the {side}, in {seconds} s{unscored}.",
+        label=label,
+        split=split,
+        budget=search.budget,
+        questions=number(search.questions),
+        side=side,
+        seconds=number(sum(tried.seconds for tried in search.tried), ",.0f"),
+        unscored=say("; up to {count} could not be put", count=unscored) if unscored else "",
     )
 
 

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from affinage.report.evidence import Evidence
+from affinage.report.language import say
+from affinage.report.words import number
 
 __all__ = ["provenance", "terms"]
 
-_TERMS = ("name", "citation", "url", "licence", "restrictions", "passing_on")
+_TERMS: dict[str, Callable[[], str]] = {
+    "name": lambda: say("name"),
+    "citation": lambda: say("citation"),
+    "url": lambda: say("url"),
+    "licence": lambda: say("licence"),
+    "restrictions": lambda: say("restrictions"),
+    "passing_on": lambda: say("passing on"),
+}
+"""What a data set states -> its name in words."""
 
 
 def provenance(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """What made the numbers, as (name, value) lines; the resolved study in full stands in `study.yaml` beside the report."""
     study = evidence.study
     config, plan = study.config, study.plan
-    yield "study", f"{config.name} (every setting: `study.yaml`; runs, splits and template groups: `plan/`)"
-    yield "model", _pairs(plan.model)
-    yield "data", _pairs({name: plan.data[name] for name in ("name", "revision", "digest") if plan.data.get(name)})
+    yield say("study"), say("{name} (every setting: `study.yaml`; runs, splits and template groups: `plan/`)", name=config.name)
+    yield say("model"), _pairs(plan.model)
+    yield say("data"), _pairs({name: plan.data[name] for name in ("name", "revision", "digest") if plan.data.get(name)})
     prompt = config.prompt
-    yield "prompt", f"style {prompt.style}, score {prompt.score}, options {prompt.options}, chat template {'yes' if prompt.chat else 'no'}"
-    yield "orders of the options in which each question is asked", config.evaluation.orders
-    yield "splits", f"{config.splits.kind}, {', '.join(evidence.splits)}; side {config.splits.side}"
+    chat = say("yes") if prompt.chat else say("no")
+    put = {"style": prompt.style, "score": prompt.score, "options": prompt.options, "chat": chat}
+    yield say("prompt"), say("style {style}, score {score}, options {options}, chat template {chat}", **put)
+    yield say("orders of the options in which each question is asked"), config.evaluation.orders
+    names = ", ".join(evidence.splits)
+    yield say("splits"), say("{kind}, {names}; side {side}", kind=config.splits.kind, names=names, side=config.splits.side)
     if config.controls:
-        yield "controls", ", ".join(control.name for control in config.controls)
+        yield say("controls"), ", ".join(control.name for control in config.controls)
     refused = sum(run.counts.get("refused", 0) for run in evidence.runs if run.counts)
-    yield "training questions refused by the encoder", f"{refused:,} over all runs"
+    yield say("training questions refused by the encoder"), say("{count} over all runs", count=number(refused))
     workers = {_pairs(worker) for run in evidence.runs for worker in run.provenance}
     for worker in sorted(workers):
-        yield "worker", worker
+        yield say("worker"), worker
 
 
 def terms(evidence: Evidence) -> Iterator[tuple[str, str]]:
@@ -45,9 +58,9 @@ def terms(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 def _stated(before: str, source: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What one data set states."""
-    for name in _TERMS:
+    for name, words in _TERMS.items():
         if source.get(name):
-            yield before + name.replace("_", " "), source[name]
+            yield before + words(), source[name]
 
 
 def _pairs(values: object) -> str:

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
-from affinage.report import controls, curve, orders, prompting, strata, swaps, wordings
+from affinage.report import (
+    attention,
+    calibration,
+    controls,
+    costs,
+    curve,
+    errors,
+    interpolation,
+    orders,
+    paired_tests,
+    prompting,
+    questions,
+    similarity,
+    strata,
+    swaps,
+    targets,
+    topics,
+    training,
+    transfer,
+    wordings,
+)
 from affinage.report.cells import Cells
 from affinage.report.table import Section
 
 __all__ = ["sections"]
 
-_SECTIONS = (prompting.section, controls.section, strata.section, wordings.section, swaps.section, orders.section, curve.section)
+_SECTIONS = (
+    prompting.section,
+    controls.section,
+    targets.section,
+    transfer.section,
+    paired_tests.section,
+    strata.section,
+    topics.section,
+    errors.section,
+    calibration.section,
+    questions.section,
+    wordings.section,
+    swaps.section,
+    orders.section,
+    curve.section,
+    similarity.section,
+    interpolation.section,
+    attention.section,
+    training.section,
+    costs.section,
+)
 """In the order of the report."""
 
 

@@ -12,9 +12,11 @@ import polars as pl
 
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
+from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.table import Section, Table, line_text
-from affinage.report.words import many, named
+from affinage.report.words import many, named, number, percent
+from affinage.stats import numbered
 
 __all__ = ["section"]
 
@@ -31,19 +33,22 @@ def section(cells: Cells) -> Section | None:
         lines.append(found)
     rows = [(head, *line_text(each)) for head, each in zip(heads, lines, strict=True)]
     chance = _chance(evidence, pairs)
-    rows.append(("chance", "" if chance is None else f"{100 * chance:.1f}", *[""] * 4))
+    rows.append((say("chance"), "" if chance is None else percent(chance), *[""] * 4))
     asked = pairs.group_by("first", "second").len().sort("first", "second")
-    by_cultures = "; ".join(f"{first} and {second} {count:,}" for first, second, count in asked.iter_rows())
-    text = (
+    by_cultures = "; ".join(
+        say("{first} and {second} {count}", first=first, second=second, count=number(count)) for first, second, count in asked.iter_rows()
+    )
+    text = say(
         "A pair is one template with the same options, asked about two studied cultures whose right answers differ. Percent of pairs with both "
         "questions right (a tie counts as a coin would), by template, pooled over splits and starts, 95 % intervals over template groups. Own "
         "adapters: each question is answered by the adapter of its own culture, same split and start. One adapter: both are answered by the adapter "
         "of one of the two, mean over the two. Differences are paired by pair. Pairs over all splits: "
-        f"{by_cultures}."
+        "{pairs}.",
+        pairs=by_cultures,
     )
-    rules = tuple(place for place, head in enumerate(heads) if place and not head.startswith(" ") and head.endswith("own adapters"))
-    header = ("", "both right", "95 % interval", "runs", "pairs", "templates")
-    table = Table("swap-pairs", f"Swap pairs: {many(pairs.height, 'pair')}", text, header, tuple(rows), (*rules, len(rows) - 1))
+    rules = tuple(place for place, each in enumerate(lines) if place and each.name.endswith("own adapters"))
+    header = ("", say("both right"), say("95 % interval"), say("runs"), say("pairs"), say("templates"))
+    table = Table("swap-pairs", say("Swap pairs: {pairs}", pairs=many(pairs.height, "pair")), text, header, tuple(rows), (*rules, len(rows) - 1))
     return Section("swap-pairs", tuple(lines), (table,))
 
 
@@ -53,8 +58,9 @@ def _pairs(evidence: Evidence) -> pl.DataFrame:
     Equal `swap` means equal lists of options, so different `answer`s are different right options.
     """
     order = {culture: place for place, culture in enumerate(evidence.cultures)}
-    asked = evidence.rows.filter(pl.col("swap").is_not_null() & pl.col("culture").is_in(evidence.cultures))
-    asked = asked.unique(["split", "culture", "mcq_id"], maintain_order=True).with_columns(
+    needed = evidence.rows.select("split", "swap", "template_id", "group", "culture", "mcq_id", "right")
+    asked = needed.filter(pl.col("swap").is_not_null() & pl.col("culture").is_in(evidence.cultures))
+    asked = asked[numbered(asked, ("split", "culture", "mcq_id"))[1]].with_columns(
         pl.col("culture").replace_strict(order, return_dtype=pl.Int64).alias("place")
     )
     kept = asked.select("split", "swap", "template_id", "group", "culture", "place", "mcq_id", "right")
@@ -68,10 +74,10 @@ def _pairs(evidence: Evidence) -> pl.DataFrame:
 def _ways(evidence: Evidence, pairs: pl.DataFrame) -> Iterator[tuple[str, Line]]:
     """Each table row's head and number."""
     untouched = _both(pairs, evidence.of(evidence.untouched), evidence.of(evidence.untouched))
-    yield "Untouched model", _line("", "untouched", untouched, evidence.expected(evidence.untouched))
+    yield say("Untouched model"), _line("", "untouched", untouched, evidence.expected(evidence.untouched))
     for label in evidence.labels:
         trained = evidence.trained(label)
-        rows = evidence.rows.filter((pl.col("label") == label) & pl.col("trained_culture").is_in(trained))
+        rows = evidence.adapters(label).filter(pl.col("swap").is_not_null())
         planned = max((evidence.expected((label, culture)) for culture in trained), default=0)
         if len(trained) < 2:
             continue
@@ -80,13 +86,13 @@ def _ways(evidence: Evidence, pairs: pl.DataFrame) -> Iterator[tuple[str, Line]]
         one = pl.concat([_both(pairs, rows, rows, by) for by in ("first", "second")])
         one = one.group_by("pair", "split", "start", "template_id", "group").agg(pl.col("choice").mean(), pl.len().alias("adapters"))
         one = one.filter(pl.col("adapters") == 2).drop("adapters")
-        yield f"{named(label)}, own adapters", _line(label, f"{label}, own adapters", own, planned)
-        yield f"{named(label)}, one adapter", _line(label, f"{label}, one adapter", one, planned)
+        yield say("{label}, own adapters", label=named(label)), _line(label, f"{label}, own adapters", own, planned)
+        yield say("{label}, one adapter", label=named(label)), _line(label, f"{label}, one adapter", one, planned)
         beside = own.join(one, on=["pair", "start"], suffix="_one")
         over_one = beside.with_columns(pl.col("choice") - pl.col("choice_one"))
-        yield "  own adapters − one adapter", _line(label, f"{label}, own adapters − one adapter", over_one, planned, difference=True)
+        yield say("  own adapters − one adapter"), _line(label, f"{label}, own adapters − one adapter", over_one, planned, difference=True)
         over = own.join(untouched.select("pair", pl.col("choice").alias("untouched")), on="pair").with_columns(pl.col("choice") - pl.col("untouched"))
-        yield "  own adapters − untouched", _line(label, f"{label}, own adapters − untouched", over, planned, difference=True)
+        yield say("  own adapters − untouched"), _line(label, f"{label}, own adapters − untouched", over, planned, difference=True)
 
 
 def _side(pairs: pl.DataFrame, rows: pl.DataFrame, side: str) -> pl.DataFrame:
@@ -126,7 +132,8 @@ def _line(label: str, name: str, rows: pl.DataFrame, planned: int, *, difference
 
 def _chance(evidence: Evidence, pairs: pl.DataFrame) -> float | None:
     """Mean over pairs, by template, of the product of the two questions' chances."""
-    known = evidence.rows.filter(pl.col("chance").is_not_null()).unique(["split", "culture", "mcq_id"])
+    scored = evidence.rows.select("split", "culture", "mcq_id", "chance").filter(pl.col("chance").is_not_null())
+    known = scored[numbered(scored, ("split", "culture", "mcq_id"))[1]]
     found = pairs
     for side in ("first", "second"):
         chances = known.select("split", pl.col("culture").alias(side), pl.col("mcq_id").alias(f"{side}_id"), pl.col("chance").alias(f"{side}_chance"))

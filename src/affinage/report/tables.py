@@ -10,15 +10,14 @@ import polars as pl
 
 from affinage.report.beside import beside_the_study
 from affinage.report.cells import Cells
-from affinage.report.table import AVERAGE, MISSING, Table, cell_text, counted, quantity, row_text, runs_text, spread_text
-from affinage.report.words import many, named, nothing_trained, percent, points, shown, slug, zero_shot
+from affinage.report.language import say
+from affinage.report.programs import program_name
+from affinage.report.table import Table, averaged, cell_text, counted, quantity, row_text, runs_text, spread_text
+from affinage.report.words import many, named, nothing_trained, number, percent, points, shown, slug, zero_shot
 from affinage.stats import AVERAGES, Average, Reading
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED
 
 __all__ = ["tables"]
-
-
-_ZERO_SHOT = "Zero-shot: made for a culture none of whose questions were trained on. "
 
 
 def tables(cells: Cells) -> tuple[Table, ...]:
@@ -26,11 +25,16 @@ def tables(cells: Cells) -> tuple[Table, ...]:
     study = list(beside_the_study(cells))
     main = [*_both(_own_culture, cells, "choice"), *study[:1], _split_sizes(cells), *_both(_untouched, cells, "choice")]
     rest = [*_both(_own_culture, cells, "free"), *_both(_untouched, cells, "free")] if "free" in cells.readings else []
-    for number, label in enumerate(cells.evidence.labels, start=4):
-        pairs = partial(_pairs, label=label, number=number)
+    for place, label in enumerate(cells.evidence.labels, start=4):
+        pairs = partial(_pairs, label=label, place=place)
         main += _both(pairs, cells, "choice")
         rest += _both(pairs, cells, "free") if "free" in cells.readings else []
     return (*main, *study[1:], *rest)
+
+
+def _zero_shot() -> str:
+    """What the mark on an adapter, or on its number, means."""
+    return say("Zero-shot: made for a culture none of whose questions were trained on. ")
 
 
 def _both(build: Callable[[Cells, Reading, Average], Table], cells: Cells, reading: Reading) -> list[Table]:
@@ -47,20 +51,20 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
     """Table 1."""
     evidence = cells.evidence
     rules, behind = [], cells.row(evidence.untouched, reading, average)
-    lines = [row_text("Untouched model", behind)]
+    lines = [row_text(say("Untouched model"), behind)]
     for label in evidence.prompted:
         put = cells.row((label, PROMPTED), reading, average)
         behind += put
         lines.append(row_text(named(nothing_trained(label)), put))
         changes = ("" if cell.gain is None else spread_text(cell.gain, points) for cell in put)
-        lines.append((f"  {label} − untouched, paired", *changes, runs_text(put)))
+        lines.append((say("  {label} − untouched, paired", label=label), *changes, runs_text(put)))
     beside: list[str] = []
     held_out: tuple[str, ...] = ()
     for label in evidence.labels:
         rules.append(len(lines))
         if evidence.expected((label, UNTRAINED)):
             untrained = cells.row((label, UNTRAINED), reading, average)
-            lines.append(row_text(f"{named(label)}, untrained", untrained))
+            lines.append(row_text(say("{label}, untrained", label=named(label)), untrained))
             behind += untrained
         trained = evidence.trained(label)
         own = [cells.cell((label, culture), culture, reading, average) if culture in trained else None for culture in evidence.cultures]
@@ -68,26 +72,33 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
         behind += present
         out = evidence.held_out(label)
         held_out += out
-        texts = ("not trained" if cell is None else zero_shot(cell_text(cell)) if cell.tested in out else cell_text(cell) for cell in own)
-        lines.append((f"{named(label)}, own culture", *texts, runs_text(present)))
+        texts = (say("not trained") if cell is None else zero_shot(cell_text(cell)) if cell.tested in out else cell_text(cell) for cell in own)
+        lines.append((say("{label}, own culture", label=named(label)), *texts, runs_text(present)))
         gains = tuple("" if cell is None or cell.gain is None else spread_text(cell.gain, points) for cell in own)
-        lines.append(("  own − untouched, paired", *gains, runs_text(present)))
+        lines.append((say("  own − untouched, paired"), *gains, runs_text(present)))
         program = cells.best_program(label, average) if reading == "choice" else None
         if program is not None:
             over = [cells.difference((label, culture), (program, UNTOUCHED), culture, average) for culture in evidence.cultures]
-            numbers = ("" if number is None else spread_text(number, points) for number in over)
-            lines.append((f"  own − {program}, paired", *numbers, runs_text(present)))
+            numbers = ("" if found is None else spread_text(found, points) for found in over)
+            lines.append((say("  own − {other}, paired", other=program_name(program)), *numbers, runs_text(present)))
             beside.append(program)
     rules.append(len(lines))
     lines += _program_rows(cells, reading, average)
-    text = (
-        f"{quantity(reading, average)} Adapters on the culture that they were trained on; beside them mean (deviation) over runs of tuned minus "
-        f"untouched on the same test side"
-    )
-    text += ", and of tuned minus the program without a language model that is right most often here. " if beside else ". "
-    title = f"Table 1. Own culture, {AVERAGE[average]}"
-    text += (_ZERO_SHOT if held_out else "") + counted(behind)
-    return Table("table-1-own-culture", title, text, ("", *map(shown, evidence.cultures), "runs"), tuple(lines), tuple(rules))
+    if beside:
+        text = say(
+            "{quantity} Adapters on the culture that they were trained on; beside them mean (deviation) over runs of tuned minus untouched on the "
+            "same test side, and of tuned minus the program without a language model that is right most often here. ",
+            quantity=quantity(reading, average),
+        )
+    else:
+        text = say(
+            "{quantity} Adapters on the culture that they were trained on; beside them mean (deviation) over runs of tuned minus untouched on the "
+            "same test side. ",
+            quantity=quantity(reading, average),
+        )
+    title = say("Table 1. Own culture, {average}", average=averaged(average))
+    text += (_zero_shot() if held_out else "") + counted(behind)
+    return Table("table-1-own-culture", title, text, ("", *map(shown, evidence.cultures), say("runs")), tuple(lines), tuple(rules))
 
 
 def _split_sizes(cells: Cells) -> Table:
@@ -97,13 +108,14 @@ def _split_sizes(cells: Cells) -> Table:
     lines = []
     for culture in evidence.cultures:
         rows = [sizes.get((split, culture)) for split in evidence.splits]
-        lines.append((shown(culture), *("" if row is None else f"{row['train']:,} / {row['test']:,}" for row in rows)))
-    lines.append(("range of the test share", *(f"{100 * evidence.study.plan.ranges[split]:.1f} points" for split in evidence.splits)))
-    text = (
+        lines.append((shown(culture), *("" if row is None else f"{number(row['train'])} / {number(row['test'])}" for row in rows)))
+    ranges = (say("{number} points", number=percent(evidence.study.plan.ranges[split])) for split in evidence.splits)
+    lines.append((say("range of the test share"), *ranges))
+    text = say(
         "Questions on the training / test side of each split. The range is the largest minus the smallest share of question rows on the "
         "test side over the cultures of the data, before any cap on rows; every template is on the same side for every culture."
     )
-    return Table("table-2-split-sizes", "Table 2. Split sizes", text, ("", *evidence.splits), tuple(lines), (len(lines) - 1,))
+    return Table("table-2-split-sizes", say("Table 2. Split sizes"), text, ("", *evidence.splits), tuple(lines), (len(lines) - 1,))
 
 
 def _untouched(cells: Cells, reading: Reading, average: Average) -> Table:
@@ -115,42 +127,45 @@ def _untouched(cells: Cells, reading: Reading, average: Average) -> Table:
     )
     values = {(row["split"], row["culture"]): row["accuracy"] for row in chosen.iter_rows(named=True)}
     lines = [
-        (split, *(percent(values[split, culture]) if (split, culture) in values else MISSING for culture in evidence.cultures))
+        (split, *(percent(values[split, culture]) if (split, culture) in values else say("missing") for culture in evidence.cultures))
         for split in evidence.splits
     ]
     mean = cells.row(evidence.untouched, reading, average)
-    lines.append(("mean (deviation)", *map(cell_text, mean)))
-    text = (
-        f"{quantity(reading, average)} The untouched model is deterministic: one value per split, its deviation comes from the "
-        f"{many(len(evidence.splits), 'test side')} alone. {counted(mean)}"
+    lines.append((say("mean (deviation)"), *map(cell_text, mean)))
+    text = say(
+        "{quantity} The untouched model is deterministic: one value per split, its deviation comes from the {sides} alone. {counted}",
+        quantity=quantity(reading, average),
+        sides=many(len(evidence.splits), "test side"),
+        counted=counted(mean),
     )
-    title = f"Table 3. Untouched model, {AVERAGE[average]}"
-    return Table("table-3-untouched", title, text, ("split", *map(shown, evidence.cultures)), tuple(lines), (len(lines) - 1,))
+    title = say("Table 3. Untouched model, {average}", average=averaged(average))
+    return Table("table-3-untouched", title, text, (say("split"), *map(shown, evidence.cultures)), tuple(lines), (len(lines) - 1,))
 
 
-def _pairs(cells: Cells, reading: Reading, average: Average, *, label: str, number: int) -> Table:
+def _pairs(cells: Cells, reading: Reading, average: Average, *, label: str, place: int) -> Table:
     """Table 4 and on: one method's adapters on every culture."""
     evidence = cells.evidence
-    above = [("untouched model", cells.row(evidence.untouched, reading, average))]
+    above = [(say("untouched model"), cells.row(evidence.untouched, reading, average))]
     above += [(nothing_trained(each), cells.row((each, PROMPTED), reading, average)) for each in evidence.prompted]
     if evidence.expected((label, UNTRAINED)):
-        above.append(("untrained", cells.row((label, UNTRAINED), reading, average)))
+        above.append((say("untrained"), cells.row((label, UNTRAINED), reading, average)))
     out = evidence.held_out(label)
     heads = {culture: zero_shot(shown(culture)) if culture in out else shown(culture) for culture in evidence.trained(label)}
     adapters = [(head, cells.row((label, culture), reading, average)) for culture, head in heads.items()]
     behind = [cell for _, row in (*above, *adapters) for cell in row]
-    text = f"{quantity(reading, average)} Trained on the culture of the row, tested on the culture of the column. "
-    text += (_ZERO_SHOT if out else "") + counted(behind)
-    header = ("trained on", *map(shown, evidence.cultures), "runs")
+    text = say("{quantity} Trained on the culture of the row, tested on the culture of the column. ", quantity=quantity(reading, average))
+    text += (_zero_shot() if out else "") + counted(behind)
+    header = (say("trained on"), *map(shown, evidence.cultures), say("runs"))
     rules = (len(above), len(above) + len(adapters))
     rows = (*(row_text(head, row) for head, row in (*above, *adapters)), *_program_rows(cells, reading, average))
-    return Table(f"table-{number}-{slug(label)}", f"Table {number}. {named(label)}, every pair, {AVERAGE[average]}", text, header, rows, rules)
+    title = say("Table {place}. {label}, every pair, {average}", place=place, label=named(label), average=averaged(average))
+    return Table(f"table-{place}-{slug(label)}", title, text, header, rows, rules)
 
 
 def _program_rows(cells: Cells, reading: Reading, average: Average) -> list[tuple[str, ...]]:
     """Programs without a language model and chance, the last rows of a table; the programs give no letter, so they have no greedy reading."""
     evidence = cells.evidence
     programs = () if reading == "free" else evidence.programs
-    lines = [row_text(program, cells.row((program, UNTOUCHED), reading, average)) for program in programs]
+    lines = [row_text(program_name(program), cells.row((program, UNTOUCHED), reading, average)) for program in programs]
     chance = [cells.cell(evidence.untouched, culture, "choice", average).chance for culture in evidence.cultures]
-    return [*lines, ("chance", *("" if value is None else percent(value) for value in chance), "")]
+    return [*lines, (say("chance"), *("" if value is None else percent(value) for value in chance), "")]

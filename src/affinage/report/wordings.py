@@ -9,6 +9,7 @@ import polars as pl
 
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
+from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text
 from affinage.report.words import named, percent, points, slug
@@ -38,30 +39,36 @@ def _method(evidence: Evidence, label: str) -> tuple[Table, list[Line]]:
     base = evidence.expected(evidence.untouched)
     rows: list[tuple[str, ...]] = []
     found: list[tuple[Line, Line, Line]] = []
-    for name, untouched, own in _wordings(evidence, label):
+    for place, (name, untouched, own) in enumerate(_wordings(evidence, label)):
         three = (
             line(label, f"{name}: untouched", untouched, base),
             line(label, f"{name}: own culture", own, planned),
             line(label, f"{name}: own − untouched", paired(own, untouched), planned, quantity="difference"),
         )
         texts = [line_text(each) for each in three]
-        rows.append((name, texts[0][0], texts[1][0], *texts[2]))
+        head = say("wording {number}", number=place) if place else say("as trained")
+        rows.append((head, texts[0][0], texts[1][0], *texts[2]))
         found.append(three)
     columns = [[three[place].estimate.value for three in found if three[place].estimate.questions] for place in range(3)]
     spreads = [f"{percent(statistics.stdev(values))}" if len(values) > 1 else "" for values in columns]
     ranges = [
-        f"{form(min(values))} to {form(max(values))}" if values else "" for values, form in zip(columns, (percent, percent, points), strict=True)
+        say("{low} to {high}", low=form(min(values)), high=form(max(values))) if values else ""
+        for values, form in zip(columns, (percent, percent, points), strict=True)
     ]
-    rows += [("deviation over wordings", *spreads, "", "", "", ""), ("lowest to highest", *ranges, "", "", "", "")]
-    text = (
+    rows += [(say("deviation over wordings"), *spreads, "", "", "", ""), (say("lowest to highest"), *ranges, "", "", "", "")]
+    text = say(
         "Accuracy in percent by template on the own culture, pooled over cultures, splits and starts, under the instruction that the adapters were "
         "trained with and under others that they never saw; the gain is paired by question under the same instruction, with its 95 % interval over "
         "template groups."
     )
-    notes = tuple(f"wording {number}: “{text}”" for number, text in enumerate(evidence.study.config.evaluation.instructions, start=1))
-    header = ("instruction", "untouched", "own culture", "gain", *LINE)
+    notes = tuple(
+        say("wording {number}: “{text}”", number=number, text=text)
+        for number, text in enumerate(evidence.study.config.evaluation.instructions, start=1)
+    )
+    header = (say("instruction"), say("untouched"), say("own culture"), say("gain"), *LINE)
     rules = (1, len(rows) - 2)
-    table = Table(f"wordings-{slug(label)}", f"Other wordings: {named(label)}, own culture", text, header, tuple(rows), rules, notes)
+    title = say("Other wordings: {label}, own culture", label=named(label))
+    table = Table(f"wordings-{slug(label)}", title, text, header, tuple(rows), rules, notes)
     return table, [each for three in found for each in three]
 
 
@@ -70,6 +77,6 @@ def _wordings(evidence: Evidence, label: str) -> Iterator[tuple[str, pl.DataFram
     trained = pl.col("culture").is_in(evidence.trained(label))
     yield "as trained", evidence.of(evidence.untouched).filter(trained), evidence.own(label)
     for number in range(1, len(evidence.study.config.evaluation.instructions) + 1):
-        tested = pl.col("culture").is_in(evidence.reworded(label, number))
-        adapters = evidence.rows.filter((pl.col("label") == label) & tested)
-        yield f"wording {number}", evidence.of(evidence.untouched).filter(tested), adapters
+        sets = evidence.reworded(label, number)
+        adapters = evidence.on(label, sets)
+        yield f"wording {number}", evidence.of(evidence.untouched).filter(pl.col("culture").is_in(sets)), adapters

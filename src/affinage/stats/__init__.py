@@ -5,25 +5,101 @@ not percent. Two readings: `choice` (the best-scored option) and `free` (the gre
 `template` (the headline: mean over templates of the template's accuracy) and `row` (the reference study: mean over question rows).
 """
 
+from affinage.stats.bootstrap import DRAWS, CellSums, Draws, cell_sums, draw, draw_groups
+from affinage.stats.choices import NOBODY, codes, option_matrix, option_shares, picks, whose
+from affinage.stats.contrasts import Contrasts, contrasts, template_means, weights_of
 from affinage.stats.credit import with_credit
+from affinage.stats.families import FAMILIES, Comparison, Family, holm, max_t, planned_families
 from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, clustered, kish
+from affinage.stats.numbers import numbered
+from affinage.stats.paired_tests import ROUGH_BELOW, SIGN_DRAWS, PairedTest, paired_tests, sign_draws, sign_flip
+from affinage.stats.procedure import MINIMUM_SPLITS, Procedure, Sides, procedure
+from affinage.stats.ranks import Ranked, first_probabilities, ranked
 from affinage.stats.runs import AVERAGES, READINGS, RUN, Average, Reading, Spread, paired, per_run, spread
-from affinage.stats.transfer import column_specificity
+from affinage.stats.scores import Binning, Curve, brier, brier_binary, chance_centred, reliability, share_of_left, template_weights
+from affinage.stats.studentised import FEW_EFFECTIVE, studentised
+from affinage.stats.transfer import (
+    SPECIFICITIES,
+    Specificities,
+    Specificity,
+    c_dist,
+    column_specificity,
+    interaction,
+    row_specificity,
+    specificities,
+    specificity_weights,
+)
+from affinage.stats.unpaired import unpaired
 
 __all__ = [
     "AVERAGES",
+    "DRAWS",
+    "FAMILIES",
+    "FEW_EFFECTIVE",
     "MINIMUM_EFFECTIVE",
+    "MINIMUM_SPLITS",
+    "NOBODY",
     "READINGS",
+    "ROUGH_BELOW",
     "RUN",
+    "SIGN_DRAWS",
+    "SPECIFICITIES",
     "Average",
+    "Binning",
+    "CellSums",
+    "Comparison",
+    "Contrasts",
+    "Curve",
+    "Draws",
     "Estimate",
+    "Family",
+    "PairedTest",
+    "Procedure",
+    "Ranked",
     "Reading",
+    "Sides",
+    "Specificities",
+    "Specificity",
     "Spread",
+    "brier",
+    "brier_binary",
+    "c_dist",
+    "cell_sums",
+    "chance_centred",
     "clustered",
+    "codes",
     "column_specificity",
+    "contrasts",
+    "draw",
+    "draw_groups",
+    "first_probabilities",
+    "holm",
+    "interaction",
     "kish",
+    "max_t",
+    "numbered",
+    "option_matrix",
+    "option_shares",
     "paired",
+    "paired_tests",
     "per_run",
+    "picks",
+    "planned_families",
+    "procedure",
+    "ranked",
+    "reliability",
+    "row_specificity",
+    "share_of_left",
+    "sign_draws",
+    "sign_flip",
+    "specificities",
+    "specificity_weights",
     "spread",
+    "studentised",
+    "template_means",
+    "template_weights",
+    "unpaired",
+    "weights_of",
+    "whose",
     "with_credit",
 ]

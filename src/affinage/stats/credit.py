@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from affinage.records import Score
+from affinage.stats.numbers import numbered
 
 __all__ = ["with_credit"]
 
@@ -14,6 +21,9 @@ _OF_ONE_ORDER = ("order", "logprob", "tokens", "characters", "empty_logprob", "l
 
 _DECIMALS = 9
 """Sums of the same log-probabilities, added in another order, must stay a tie."""
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def with_credit(scores: pl.DataFrame, score: Score = "total") -> pl.DataFrame:
@@ -33,77 +43,181 @@ def with_credit(scores: pl.DataFrame, score: Score = "total") -> pl.DataFrame:
         the first order that could not be scored. Added: `choice` and `free` as credit in [0, 1] (null: unscored, or no letters were asked
         for; `free` is the mean over the orders), `chance` = 1/options; `orders` asked; `one_order`, the mean over the orders of the credit that
         `choice` would have with that order alone; `same`, 1 where one option alone is best in every order, the same one, else 0; `survives`, 1
-        where it is also the right one. All but `orders` are null where the question is unscored.
+        where it is also the right one; `values`, per option (source order) the mean over the orders by which options are compared. All but
+        `orders` are null where the question is unscored. `letter_mass`, where the rows have it, is its mean over the orders.
 
     Raises:
         ValueError: a scored row has no options, lists of different lengths, a score that is no number, or an answer outside its options; or
             the orders of a question differ in the answer or in the number of options.
     """
-    refused = (pl.col("state") != "scored").any().over(_QUESTION)
-    rows = _one_order(scores.filter(~refused), score)
-    kept = [name for name in scores.columns if name not in {*_QUESTION, *_OF_ONE_ORDER, "free"}]
-    most = int(str(rows["_options"].max() or 0))
-    # One column per place instead of one row per option: the rows of a study are millions.
-    means = [pl.col("_value").list.get(place, null_on_oob=True).mean().alias(f"_{place}") for place in range(most)]
-    letters = pl.when(pl.col("free").null_count() == 0).then(pl.col("free").cast(pl.Float64).mean()).alias("free")
-    one_winner = (pl.col("_winner").null_count() == 0) & (pl.col("_winner").n_unique() == 1)
-    always = pl.when(one_winner).then(pl.col("_winner").first()).otherwise(-1).alias("_always")
-    differ = ((pl.col("answer").n_unique() > 1) | (pl.col("_options").n_unique() > 1)).alias("_differ")
-    asked = rows.group_by(_QUESTION, maintain_order=True).agg(
-        pl.col(kept).first(), letters, pl.len().cast(pl.Int64).alias("orders"), pl.col("one_order").mean(), always, differ, *means
-    )
-    _refuse(asked, pl.col("_differ"), "its orders differ in the answer or in the number of options")
-    best = pl.concat_list(f"_{place}" for place in range(most)).list.drop_nulls() if most else pl.lit([], dtype=pl.List(pl.Float64))
-    best = pl.when(pl.col("orders") > 1).then(best.list.eval(pl.element().round(_DECIMALS))).otherwise(best)
-    credited = asked.with_columns(best.alias("_value")).with_columns(
-        _credit().alias("choice"),
-        (1.0 / pl.col("_value").list.len()).alias("chance"),
-        (pl.col("_always") >= 0).cast(pl.Float64).alias("same"),
-        (pl.col("_always") == pl.col("answer")).cast(pl.Float64).alias("survives"),
-    )
-    unscored = scores.filter(refused).group_by(_QUESTION, maintain_order=True)
-    reason = pl.col("state").filter(pl.col("state") != "scored").first()
-    others = [pl.col(name).first() for name in kept if name != "state"]
-    missing = unscored.agg(*others, reason, pl.len().cast(pl.Int64).alias("orders"))
-    earned = ("choice", "free", "chance", "one_order", "same", "survives")
-    columns = [name for name in scores.columns if name not in {*_OF_ONE_ORDER, "free"}] + ["orders", *earned]
-    return pl.concat([credited.select(columns), missing.with_columns(pl.lit(None, pl.Float64).alias(name) for name in earned).select(columns)])
+    number, first = numbered(scores, _QUESTION)
+    unscored = (scores["state"] != "scored").fill_null(value=True).to_numpy()
+    lost = np.bincount(number, unscored, minlength=len(first)) > 0
+    kept = [name for name in scores.columns if name not in {*_OF_ONE_ORDER, "free"}]
+    whole = _credited(scores, number, lost, score, kept)
+    if not lost.any():
+        return whole
+    rows = scores.filter(lost[number])
+    told = rows.filter(pl.col("state") != "scored")
+    reason = told.select(*_QUESTION, "state").unique(_QUESTION, keep="first")
+    left = scores[first[lost]].select(kept).drop("state").join(reason, on=_QUESTION, how="left", maintain_order="left")
+    asked = np.bincount(number, minlength=len(first))[lost]
+    nothing = {name: dtype for name, dtype in whole.schema.items() if name not in {*kept, "orders"}}
+    missing = left.with_columns(pl.Series("orders", asked, pl.Int64), *(pl.lit(None, dtype).alias(name) for name, dtype in nothing.items()))
+    return pl.concat([whole, missing.select(whole.columns)])
 
 
-def _one_order(rows: pl.DataFrame, score: Score) -> pl.DataFrame:
-    """Scored rows with what their own order gives.
+def _credited(scores: pl.DataFrame, number: Integers, lost: npt.NDArray[np.bool_], score: Score, kept: Sequence[str]) -> pl.DataFrame:
+    """The questions that are scored in every order; `number` is each row's question, `lost` tells of a question that it is not among them."""
+    rows = scores if not lost.any() else scores.filter(~lost[number])
+    orders = _Orders.of(number[~lost[number]])
+    compared = _compared(rows, score)
+    answer = rows["answer"].to_numpy().astype(np.int64)
+    alone, credit = _best(compared, answer)
+    options = compared.lengths
+    firsts = orders.firsts
+    if orders.single:
+        means, choice, always = compared, credit, alone
+    else:
+        differ = (orders.largest(answer) != orders.smallest(answer)) | (orders.largest(options) != orders.smallest(options))
+        _refuse(rows[firsts], differ, "its orders differ in the answer or in the number of options")
+        always = np.where(orders.largest(alone) == orders.smallest(alone), alone[firsts], -1)
+        means = _Compared(np.round(orders.mean(compared.values), _DECIMALS), options[firsts])
+        means = _Compared(np.where((orders.counts == 1)[:, None], compared.values[firsts], means.values), means.lengths)
+        choice = _best(means, answer[firsts])[1]
+    found = rows.select(kept) if orders.single else rows.select(kept)[firsts]
+    earned = [
+        pl.Series("orders", orders.counts, pl.Int64),
+        pl.Series("choice", choice),
+        _mean("free", rows["free"].cast(pl.Float64), orders, whole=True),
+        pl.Series("chance", 1.0 / options[firsts]),
+        pl.Series("one_order", orders.mean(credit)),
+        pl.Series("same", (always >= 0).astype(np.float64)),
+        pl.Series("survives", (always == answer[firsts]).astype(np.float64)),
+        means.series("values"),
+    ]
+    mass = [_mean("letter_mass", rows["letter_mass"].cast(pl.Float64), orders, whole=False)] if "letter_mass" in rows.columns else []
+    return found.with_columns(*earned, *mass)
 
-    Added: `_value` (per option the score by which options are compared), `_options` (their number), `one_order` (credit), `_winner` (the option
-    that alone is best, null for a tie).
-    """
-    options = pl.col("logprob").list.len()
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    """The rows of each question, together."""
+
+    sorted: Integers
+    """Rows by question, those of one question as they come; shape [rows]."""
+    begins: Integers
+    """Where each question begins in `sorted`; shape [questions]."""
+    counts: Integers
+    """Orders in which each was asked; shape [questions]."""
+    single: bool
+    """Whether each was asked once, in the order of the rows."""
+
+    @classmethod
+    def of(cls, number: Integers) -> _Orders:
+        """Questions in the order of their numbers."""
+        rising = bool((np.diff(number) >= 0).all())
+        order = np.arange(len(number)) if rising else np.argsort(number, kind="stable")
+        begins = np.flatnonzero(np.diff(number[order], prepend=-1))
+        return cls(order, begins, np.diff(begins, append=len(number)), single=rising and len(begins) == len(number))
+
+    @property
+    def firsts(self) -> Integers:
+        """Each question's first row."""
+        return self.sorted[self.begins]
+
+    def mean(self, values: Floats) -> Floats:
+        """Of each question's rows; shape [questions, ...]."""
+        if self.single:
+            return values
+        sums = np.add.reduceat(values[self.sorted], self.begins, axis=0)
+        return np.asarray(sums / self.counts.reshape(-1, *[1] * (values.ndim - 1)))
+
+    def largest(self, values: Integers) -> Integers:
+        """Of each question's rows."""
+        return np.asarray(np.maximum.reduceat(values[self.sorted], self.begins))
+
+    def smallest(self, values: Integers) -> Integers:
+        """Of each question's rows."""
+        return np.asarray(np.minimum.reduceat(values[self.sorted], self.begins))
+
+
+def _mean(name: str, values: pl.Series, orders: _Orders, *, whole: bool) -> pl.Series:
+    """Mean over each question's orders; null where nothing is known, with `whole` where anything is not."""
+    known = values.is_not_null().to_numpy().astype(np.float64)
+    share = orders.mean(known)
+    mean = orders.mean(np.where(known > 0, values.fill_null(0.0).to_numpy(), 0.0)) / np.where(share > 0, share, 1.0)
+    return pl.DataFrame({name: mean, "known": share == 1.0 if whole else share > 0}).select(pl.when("known").then(name).alias(name)).to_series()
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The scores by which options are compared."""
+
+    values: Floats
+    """Shape [rows, most options]; -inf behind a row's last option."""
+    lengths: Integers
+    """Options of each row; shape [rows]."""
+
+    @property
+    def there(self) -> npt.NDArray[np.bool_]:
+        """Which places hold an option; shape of `values`."""
+        return np.asarray(np.arange(self.values.shape[1]) < self.lengths[:, None])
+
+    def series(self, name: str) -> pl.Series:
+        """A list per row."""
+        flat = self.values.ravel() if (self.lengths == self.values.shape[1]).all() else self.values[self.there]
+        offsets = np.concatenate(([0], np.cumsum(self.lengths)))
+        return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat)), dtype=pl.List(pl.Float64))
+
+
+def _compared(rows: pl.DataFrame, score: Score) -> _Compared:
+    """Per option the score by which options are compared; rows that make no sense are refused."""
     partner = {"total": "logprob", "per-token": "tokens", "per-character": "characters", "pmi": "empty_logprob"}[score]
+    options = rows["logprob"].list.len().fill_null(0).to_numpy().astype(np.int64)
     _refuse(rows, options < 2, "fewer than two options have a score")
-    _refuse(rows, options != pl.col(partner).list.len(), f"`logprob` and `{partner}` differ in length")
-    _refuse(rows, (pl.col("answer") < 0) | (pl.col("answer") >= options), "the answer is outside the options")
-    if score in {"per-token", "per-character"}:
-        _refuse(rows, pl.col(partner).list.min() < 1, f"`{partner}` below 1")
-    value = {"total": pl.col("logprob"), "pmi": pl.col("logprob") - pl.col(partner)}.get(score, pl.col("logprob") / pl.col(partner))
-    rows = rows.with_columns(value.alias("_value"), options.alias("_options"))
-    _refuse(rows, pl.col("_value").list.eval(pl.element().is_nan() | pl.element().is_null()).list.any(), "a score that is no number")
-    alone = pl.when(_ties() == 1).then(pl.col("_value").list.arg_max().cast(pl.Int64))
-    return rows.with_columns(_credit().alias("one_order"), alone.alias("_winner"))
+    _refuse(rows, options != rows[partner].list.len().fill_null(0).to_numpy(), f"`logprob` and `{partner}` differ in length")
+    answer = rows["answer"].fill_null(-1).to_numpy()
+    _refuse(rows, (answer < 0) | (answer >= options), "the answer is outside the options")
+    row = np.repeat(np.arange(rows.height), options)
+    flat = _flat(rows["logprob"])
+    if score != "total":
+        beside = _flat(rows[partner])
+        if score != "pmi":
+            _refuse(rows, _any(row, ~(beside >= 1), rows.height), f"`{partner}` below 1")
+        with np.errstate(invalid="ignore"):
+            flat = flat - beside if score == "pmi" else flat / beside
+    _refuse(rows, _any(row, np.isnan(flat), rows.height), "a score that is no number")
+    most = int(options.max(initial=0))
+    if (options == most).all():
+        return _Compared(flat.reshape(rows.height, most), options)
+    values = np.full((rows.height, most), -np.inf)
+    values[np.arange(most) < options[:, None]] = flat
+    return _Compared(values, options)
 
 
-def _ties() -> pl.Expr:
-    """How many options have the best of `_value`."""
-    return pl.col("_value").list.eval((pl.element() == pl.element().max()).cast(pl.Int64)).list.sum()
+def _flat(lists: pl.Series) -> Floats:
+    """The numbers of all lists, one after the other; what is no number is NaN."""
+    return np.asarray(lists.explode().cast(pl.Float64).to_numpy() if len(lists) else np.zeros(0), np.float64)
 
 
-def _credit() -> pl.Expr:
-    """1/k where `answer` is among the k best of `_value`, else 0."""
-    right = pl.col("_value").list.get(pl.col("answer")) == pl.col("_value").list.max()
-    return right.cast(pl.Float64) / _ties()
+def _any(row: Integers, fault: npt.NDArray[np.bool_], rows: int) -> npt.NDArray[np.bool_]:
+    """Which rows have a faulty option."""
+    return np.bincount(row[fault], minlength=rows) > 0
 
 
-def _refuse(rows: pl.DataFrame, fault: pl.Expr, reason: str) -> None:
-    """Raises a ValueError that names the first row where `fault` holds or is unknown."""
-    faulty = rows.filter(fault.fill_null(value=True))
-    if faulty.height:
-        first = faulty.row(0, named=True)
-        raise ValueError(f"run {first['run']!r}, question {first['mcq_id']!r}: {reason} ({faulty.height} such rows)")
+def _best(compared: _Compared, answer: Integers) -> tuple[Integers, Floats]:
+    """Per row the option that alone is best (-1 for a tie), and the credit."""
+    best = compared.values.max(1, initial=-np.inf)
+    among = (compared.values == best[:, None]) & compared.there
+    ties = among.sum(1)
+    alone = np.where(ties == 1, among.argmax(1) if among.size else 0, -1)
+    credit = among[np.arange(len(answer)), answer] / np.maximum(ties, 1)
+    return alone, credit
+
+
+def _refuse(rows: pl.DataFrame, fault: npt.NDArray[np.bool_], reason: str) -> None:
+    """Raises a ValueError that names the first row at fault."""
+    if fault.any():
+        first = rows.row(int(fault.argmax()), named=True)
+        raise ValueError(f"run {first['run']!r}, question {first['mcq_id']!r}: {reason} ({int(fault.sum())} such rows)")

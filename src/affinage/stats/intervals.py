@@ -10,9 +10,10 @@ import polars as pl
 import scipy.stats
 from numpy.typing import ArrayLike
 
+from affinage.stats.bootstrap import CellSums, Floats, cell_sums
 from affinage.stats.runs import Average
 
-__all__ = ["MINIMUM_EFFECTIVE", "Estimate", "clustered", "kish"]
+__all__ = ["MINIMUM_EFFECTIVE", "Estimate", "cell_weights", "clustered", "effective_groups", "jackknife", "kish"]
 
 MINIMUM_EFFECTIVE = 10.0
 """With fewer effective template groups a number is shown without interval and without verdict."""
@@ -28,17 +29,18 @@ def kish(weights: ArrayLike) -> float:
         weights: [n], not all of them zero.
     """
     values = np.asarray(weights, np.float64)
-    return float(values.sum() ** 2 / (values**2).sum())
+    # Ten equal weights are ten, also where their sum is rounded.
+    return round(float(values.sum() ** 2 / (values**2).sum()), 9)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval over template groups: *these adapters, new templates*."""
+    """A number with its interval: over template groups alone (*these adapters, new templates*) unless who made it says otherwise."""
 
     value: float
     """Accuracy or difference, a fraction; NaN where no question was scored."""
     error: float | None
-    """Jackknife standard error; None where no interval may be given."""
+    """Standard error; None where no interval may be given."""
     low: float | None
     high: float | None
     groups: int
@@ -84,32 +86,57 @@ def clustered(rows: pl.DataFrame, average: Average = "template", credit: str = "
     Raises:
         ValueError: a template without group (a missing cluster is never a default), or a cell with two weights.
     """
-    if rows["group"].null_count():
-        raise ValueError(f"template {rows.filter(pl.col('group').is_null())['template_id'][0]!r} has no template group")
+    sums = cell_sums(rows, credit, average)
     scored = rows.filter(pl.col(credit).is_not_null())
     if not scored.height:
         return Estimate(math.nan, None, None, None, 0, 0.0, 0, 0, level)
-    if scored.group_by("cell").agg(pl.col("weight").n_unique())["weight"].max() != 1:
+    weight = cell_weights(scored, sums)
+    value, error = jackknife(sums.total, sums.count, weight)
+    effective = effective_groups(sums.count, weight)
+    numbers = (len(sums.groups), effective, scored["mcq_id"].n_unique(), scored["template_id"].n_unique(), level)
+    if effective < MINIMUM_EFFECTIVE or not np.isfinite(error):
+        return Estimate(float(value), None, None, None, *numbers)
+    half = float(scipy.stats.t.ppf((1 + level) / 2, effective - 1) * error)
+    return Estimate(float(value), float(error), float(value) - half, float(value) + half, *numbers)
+
+
+def cell_weights(rows: pl.DataFrame, sums: CellSums) -> Floats:
+    """Each cell's weight, in the order of the sums; shape [cells].
+
+    Raises:
+        ValueError: a cell has two weights.
+    """
+    weights = rows.group_by("cell").agg(pl.col("weight").first(), pl.col("weight").n_unique().alias("weights")).sort("cell")
+    if weights.filter(pl.col("weights") > 1).height:
         raise ValueError("a cell has two weights")
-    units = scored
-    if average == "template":
-        units = scored.group_by("cell", "weight", "group", "template_id").agg(pl.col(credit).mean())
-    sums = units.group_by("cell", "weight", "group").agg(pl.col(credit).sum().alias("sum"), pl.len().alias("count"))
-    cell = sums["cell"].rank("dense").to_numpy().astype(np.int64) - 1
-    group = sums["group"].rank("dense").to_numpy().astype(np.int64) - 1
-    shape = (int(cell.max()) + 1, int(group.max()) + 1)
-    total, count = np.zeros(shape), np.zeros(shape)
-    total[cell, group], count[cell, group] = sums["sum"].to_numpy(), sums["count"].to_numpy()
-    weight = np.zeros(shape[0])
-    weight[cell] = sums["weight"].to_numpy()
-    value = float(weight @ (total.sum(1) / count.sum(1)))
-    share = np.abs(weight) @ (count / count.sum(1, keepdims=True))
-    effective = kish(share)
-    left = count.sum(1, keepdims=True) - count
-    numbers = (shape[1], effective, scored["mcq_id"].n_unique(), scored["template_id"].n_unique(), level)
-    if effective < MINIMUM_EFFECTIVE or bool((left == 0).any()):
-        return Estimate(value, None, None, None, *numbers)
-    without = weight @ ((total.sum(1, keepdims=True) - total) / left)
-    error = math.sqrt((shape[1] - 1) / shape[1] * float(((without - value) ** 2).sum()))
-    half = float(scipy.stats.t.ppf((1 + level) / 2, effective - 1)) * error
-    return Estimate(value, error, value - half, value + half, *numbers)
+    if len(weights) != len(sums.cells):
+        raise ValueError(f"{len(weights)} cells have a weight, {len(sums.cells)} have sums")
+    return weights["weight"].cast(pl.Float64).to_numpy()
+
+
+def jackknife(total: Floats, count: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """A linear combination of cells' means, and its delete-one-group standard error as `clustered` has it.
+
+    Args:
+        total: of `CellSums`; shape [..., cells, groups].
+        count: likewise; may lack the leading axes.
+        weight: shape [cells].
+
+    Returns:
+        Value and standard error, shape [...] each; the error is NaN where a cell would be empty without one group.
+    """
+    sums, counts, groups = total.sum(-1, keepdims=True), count.sum(-1, keepdims=True), total.shape[-1]
+    value = (sums / counts)[..., 0] @ weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = np.einsum("c,...cg->...g", weight, np.where(counts > count, (sums - total) / (counts - count), np.nan))
+    return np.asarray(value), np.asarray(np.sqrt((groups - 1) / groups * ((without - value[..., None]) ** 2).sum(-1)))
+
+
+def effective_groups(count: Floats, weight: Floats) -> float:
+    """Kish's effective number of template groups behind a linear combination of cells' means.
+
+    Args:
+        count: of `CellSums`; shape [cells, groups].
+        weight: shape [cells].
+    """
+    return kish(np.abs(weight) @ (count / count.sum(1, keepdims=True)))

@@ -1,5 +1,6 @@
 """A study on disk: names, whole files, claims, scores. The only package that knows where a run's files stand. Imports no torch."""
 
+from affinage.store.analyses import AnalysisFolder, AnalysisRecord, analysis_folder, read_analysis, read_analysis_record, read_frame, write_analysis
 from affinage.store.claims import STALE_AFTER, Claim, ClaimLostError, claim, claim_owner
 from affinage.store.files import canonical_digest, disk_full, read_json, sweep, write_atomically, write_json
 from affinage.store.folder import RunFolder, StudyFolder, run_path
@@ -15,6 +16,8 @@ from affinage.store.study import (
     PlanRecord,
     RunRecord,
     StudyRecord,
+    differences,
+    lacks_columns,
     open_study,
     read_all_scores,
     read_plan,
@@ -29,6 +32,8 @@ __all__ = [
     "STALE_AFTER",
     "UNTOUCHED",
     "UNTRAINED",
+    "AnalysisFolder",
+    "AnalysisRecord",
     "Checkout",
     "Claim",
     "ClaimLostError",
@@ -41,6 +46,7 @@ __all__ = [
     "StudyFolder",
     "StudyRecord",
     "advance",
+    "analysis_folder",
     "append_log",
     "canonical_digest",
     "checkout",
@@ -48,11 +54,16 @@ __all__ = [
     "claim_owner",
     "cores",
     "cut_log",
+    "differences",
     "disk_full",
     "fail",
+    "lacks_columns",
     "open_study",
     "provenance",
     "read_all_scores",
+    "read_analysis",
+    "read_analysis_record",
+    "read_frame",
     "read_json",
     "read_log",
     "read_plan",
@@ -63,6 +74,7 @@ __all__ = [
     "run_path",
     "score_frame",
     "sweep",
+    "write_analysis",
     "write_atomically",
     "write_json",
     "write_plan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import polars as pl
 from affinage.records import ItemScore, UserError
 from affinage.store.files import write_atomically
 
-__all__ = ["SCORE_SCHEMA", "read_scores", "write_scores"]
+__all__ = ["SCORE_SCHEMA", "read_many_scores", "read_scores", "write_scores"]
 
 SCORE_SCHEMA: dict[str, pl.DataType] = {
     "mcq_id": pl.String(),
@@ -57,6 +57,36 @@ def read_scores(path: Path) -> pl.DataFrame:
     return read_table(path, SCORE_SCHEMA)
 
 
+def read_many_scores(paths: Sequence[Path], columns: Iterable[str] = tuple(SCORE_SCHEMA)) -> tuple[pl.DataFrame, list[int]]:
+    """The rows of several score files, one after the other; of a study's thousands of files in one reading.
+
+    Args:
+        paths: the files, each once.
+        columns: those of `SCORE_SCHEMA` that are needed.
+
+    Returns:
+        The rows, and how many of them each file has.
+
+    Raises:
+        UserError: a file is missing, cut short, or has other columns.
+    """
+    wanted = list(columns)
+    if not paths:
+        return pl.DataFrame(schema={name: SCORE_SCHEMA[name] for name in wanted}), []
+    try:
+        found = pl.scan_parquet(list(paths), schema=SCORE_SCHEMA, glob=False, include_file_paths=_FILE).select(*wanted, _FILE).collect()
+    except (OSError, pl.exceptions.PolarsError):
+        for path in paths:
+            read_scores(path)  # names the file that is at fault
+        raise
+    blocks = found[_FILE].rle().struct.unnest()
+    counts = dict(zip(blocks["value"].to_list(), blocks["len"].to_list(), strict=True))
+    return found.drop(_FILE), [counts.get(str(path), 0) for path in paths]
+
+
+_FILE = "file"
+
+
 def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Writes a table as Parquet, atomically."""
     buffer = io.BytesIO()
@@ -64,8 +94,8 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_table(path: Path, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """A Parquet file of ours whose columns are those of `schema`."""
+def read_table(path: Path, schema: dict[str, pl.DataType], *, may_lack: Collection[str] = ()) -> pl.DataFrame:
+    """A Parquet file of ours whose columns are those of `schema`; those of `may_lack` that it has not are null."""
     todo = "Remove the file and run `affinage study run` on the study again: it makes what is missing."
     try:
         frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
@@ -73,6 +103,9 @@ def read_table(path: Path, schema: dict[str, pl.DataType]) -> pl.DataFrame:
         raise UserError(str(path), error.strerror or str(error), "a Parquet file of the study", todo) from None
     except pl.exceptions.PolarsError as error:
         raise UserError(str(path), f"a damaged file ({error})", "a whole Parquet file", todo) from None
+    there = {**dict.fromkeys(may_lack), **frame.schema}
+    if set(there) == set(schema):
+        frame = frame.with_columns(pl.lit(None, schema[name]).alias(name) for name, kind in there.items() if kind is None).select(*schema)
     if dict(frame.schema) != schema:
         raise UserError(str(path), f"columns {', '.join(frame.columns) or 'none'}", f"{', '.join(schema)}, typed as written", todo)
     return frame

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 import yaml
 
@@ -17,9 +18,20 @@ from affinage.store.files import read_json, write_atomically, write_json
 from affinage.store.folder import StudyFolder
 from affinage.store.provenance import cores
 from affinage.store.runs import read_state
-from affinage.store.scores import SCORE_SCHEMA, read_scores, read_table, write_table
+from affinage.store.scores import SCORE_SCHEMA, read_many_scores, read_table, write_table
 
-__all__ = ["QUESTION_SCHEMA", "PlanRecord", "RunRecord", "StudyRecord", "open_study", "read_all_scores", "read_study", "write_plan"]
+__all__ = [
+    "QUESTION_SCHEMA",
+    "PlanRecord",
+    "RunRecord",
+    "StudyRecord",
+    "differences",
+    "lacks_columns",
+    "open_study",
+    "read_all_scores",
+    "read_study",
+    "write_plan",
+]
 
 UNTOUCHED = ""
 """`trained_culture` of the untouched model."""
@@ -39,14 +51,19 @@ QUESTION_SCHEMA: dict[str, pl.DataType] = {
     "agreement": pl.Float64(),
     "swap": pl.String(),
     "right": pl.String(),
+    "option_cultures": pl.List(pl.String()),
     **dict.fromkeys(BASELINES, pl.Float64()),
 }
 """Columns of `plan/questions.parquet`, one row per split, test set and question. `culture`: the test set, a studied culture or the name of a
 control with a test set of its own. `group`: template group, the unit of clustering. `answer_seen`: the right answer was right for the same
 culture in a training template of the split. `agreement`: share of the annotators that gave the right answer, null where the source does not tell.
 `swap`: digest of template and options, shared by questions that ask the same options about several cultures; `right`: digest of the
-right option. Then one column per program of
+right option. `option_cultures`: per option (source order) the culture whose answer it is, as `MCQ.option_cultures`; null where the table was
+written before it had this column. Then one column per program of
 `records.BASELINES`: what it earns on the question, trained on the split's training side (0 to 1, ties share); null in a control's own test set."""
+
+_LATER = ("option_cultures",)
+"""Columns of the question table that a study begun with an older version lacks; `affinage study run` adds them."""
 
 _ORIGIN = ("run", "label", "method", "trained_culture", "split", "start")
 
@@ -121,8 +138,9 @@ class StudyRecord:
 def open_study(folder: StudyFolder, config: StudyConfig, *, write: bool) -> StudyConfig:
     """The configuration that holds in a study's folder: the one on disk, or `config` where the folder is new.
 
-    `null` for `model.threads`, `model.cohort` and `model.nodes_per_pack`, `model.device: auto` and `data.path: hub` leave the choice to whoever
-    came first: they take what stands on disk; in a new study threads become the number of cores, since sums are rounded in their order.
+    `null` for `model.threads`, `model.cohort`, `model.nodes_per_pack` and `model.context`, `model.device: auto` and `data.path: hub` leave the
+    choice to whoever came first: they take what stands on disk; in a new study threads become the number of cores, since sums are rounded in
+    their order.
 
     Args:
         folder: the study's.
@@ -145,12 +163,12 @@ def open_study(folder: StudyFolder, config: StudyConfig, *, write: bool) -> Stud
         settled = _model(settled, threads=standing.model.threads)
     if config.model.device == "auto":
         settled = _model(settled, device=standing.model.device)
-    for name in ("cohort", "nodes_per_pack"):
+    for name in ("cohort", "nodes_per_pack", "context"):
         if getattr(config.model, name) is None:
             settled = _model(settled, **{name: getattr(standing.model, name)})
     if config.data.path == "hub" and (standing.data.path or "").startswith("hub@"):
         settled = settled.model_copy(update={"data": settled.data.model_copy(update={"path": standing.data.path})})
-    differing = list(_differences(standing.model_dump(mode="json"), settled.model_dump(mode="json")))
+    differing = differences(standing, settled)
     if differing:
         keys = "; ".join(f"{key}: {there!r} there, {here!r} now" for key, there, here in differing)
         todo = "Give another --out for another study, or take the values back to continue this one."
@@ -177,6 +195,12 @@ def read_config(folder: StudyFolder) -> StudyConfig:
 def _model(config: StudyConfig, **changes: Any) -> StudyConfig:
     """The study with other values in `model`."""
     return config.model_copy(update={"model": config.model.model_copy(update=changes)})
+
+
+def differences(there: StudyConfig, here: StudyConfig) -> tuple[tuple[str, object, object], ...]:
+    """(Dotted path, value there, value here) of each key by which two studies differ, but for who is told of their training."""
+    before, now = (each.model_dump(mode="json", exclude={"tracking"}) for each in (there, here))
+    return tuple(_differences(before, now))
 
 
 def _differences(there: object, here: object, path: str = "") -> Iterator[tuple[str, object, object]]:
@@ -238,8 +262,18 @@ def read_study(out: Path) -> StudyRecord:
     """
     folder = StudyFolder(out)
     config, plan = read_config(folder), read_plan(folder)
-    questions = read_table(folder.questions, QUESTION_SCHEMA)
+    questions = read_table(folder.questions, QUESTION_SCHEMA, may_lack=_LATER)
     return StudyRecord(folder, config, plan, tuple(_run_record(folder, run) for run in plan.runs), questions)
+
+
+def lacks_columns(folder: StudyFolder) -> bool:
+    """Whether the question table was written by a version that knew fewer columns.
+
+    Raises:
+        UserError: the table is damaged.
+    """
+    questions = read_table(folder.questions, QUESTION_SCHEMA, may_lack=_LATER)
+    return any(questions[name].null_count() for name in _LATER)
 
 
 def _run_record(folder: StudyFolder, run: Mapping[str, Any]) -> RunRecord:
@@ -262,24 +296,27 @@ def _run_record(folder: StudyFolder, run: Mapping[str, Any]) -> RunRecord:
     )
 
 
-def read_all_scores(out: Path) -> pl.DataFrame:
+def read_all_scores(
+    out: Path | StudyRecord, columns: Iterable[str] = tuple(SCORE_SCHEMA), keep: Callable[[RunRecord], bool] = lambda run: True
+) -> pl.DataFrame:
     """The scores of every finished run of the study in a folder, each row with what made it: `run, label, method, trained_culture, split, start`.
 
     `culture` is the test set: a studied culture, or the name of a control's own.
 
+    Args:
+        out: the study, or its folder.
+        columns: those of `SCORE_SCHEMA` that are needed; others are not read.
+        keep: which of the finished runs.
+
     Raises:
         UserError: a score file is missing or damaged.
     """
-    schema = {**dict.fromkeys(_ORIGIN[:-1], pl.String()), _ORIGIN[-1]: pl.Int64(), **SCORE_SCHEMA}
-    study = read_study(out)
-    tables = [pl.DataFrame(schema=schema)]
-    for run in study.runs:
-        if run.status != "finished":
-            continue
-        origin = [pl.lit(getattr(run, name), schema[name]).alias(name) for name in _ORIGIN]
-        there = study.folder.run(run.run)
-        tables += [read_scores(there.scores(culture)).select(*origin, *SCORE_SCHEMA) for culture in study.plan.cultures]
-        for name in study.plan.tests.get(run.run, ()):
-            own = read_scores(there.scores(name)).with_columns(pl.lit(name).alias("culture"))
-            tables.append(own.select(*origin, *SCORE_SCHEMA))
-    return pl.concat(tables)
+    study = out if isinstance(out, StudyRecord) else read_study(out)
+    runs = [run for run in study.runs if run.status == "finished" and keep(run)]
+    files = [(run, name) for run in runs for name in (*study.plan.cultures, *study.plan.tests.get(run.run, ()))]
+    wanted = [name for name in SCORE_SCHEMA if name in {*columns}]
+    rows, counts = read_many_scores([study.folder.run(run.run).scores(name) for run, name in files], [name for name in wanted if name != "culture"])
+    file = np.repeat(np.arange(len(files), dtype=np.uint32), counts)
+    origin = {name: pl.Series(name, [getattr(run, name) for run, _ in files], pl.Int64 if name == "start" else pl.String) for name in _ORIGIN}
+    origin["culture"] = pl.Series("culture", [name for _, name in files], pl.String)
+    return rows.with_columns(values[file] for values in origin.values()).select(*_ORIGIN, *wanted)

@@ -51,6 +51,8 @@ class Engine:
     """`affinage.study.costs.sample.first_batches`."""
     training_step: Callable[..., costs.Step]
     """`affinage.study.costs.sample.training_step`."""
+    reading_step: Callable[..., costs.Step]
+    """`affinage.study.costs.sample.reading_step`."""
     testing_step: Callable[..., costs.Step]
     """`affinage.study.costs.sample.testing_step`."""
     measure: Callable[[BackboneShape, ModelConfig], costs.Rates]
@@ -81,6 +83,7 @@ def engine() -> Engine:
         adapter_of=sample.adapter_of,
         first_batches=sample.first_batches,
         training_step=sample.training_step,
+        reading_step=sample.reading_step,
         testing_step=sample.testing_step,
         measure=measure.measure,
         free_memory=lambda model: backbone.free_memory(model.device, spread=model.device_map is not None),

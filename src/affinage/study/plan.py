@@ -25,6 +25,7 @@ from affinage.store import (
     open_study,
     run_path,
 )
+from affinage.study.contexts import check_context, stands_after_context, with_context
 from affinage.study.controlled import Controlled, digests, make_controls, set_row, stated
 from affinage.study.costs import Machine
 from affinage.study.engine import Engine
@@ -210,6 +211,11 @@ def plan(
         machine = machine or this_machine(config, engine, shape)
         first = dataset.questions(trained_frame(dataset, splits[0], cultures[0], config))
         config = in_lockstep(config, first, engine, shape=shape, tokens=tokens, runs=runs, machine=machine)
+    check_context(config, runs)
+    if config.model.context is None and any(map(stands_after_context, runs)):
+        machine = machine or this_machine(config, engine, shape)
+        first = dataset.questions(trained_frame(dataset, splits[0], cultures[0], config))
+        config = with_context(config, first, engine, shape=shape, tokens=tokens, runs=runs, machine=machine)
     sets = tuple((made.split.name, each) for made in controlled for each in made.sets)
     record = PlanRecord(
         splits=splits,

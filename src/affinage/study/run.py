@@ -25,6 +25,7 @@ from affinage.store import (
     checkout,
     claim,
     claim_owner,
+    lacks_columns,
     open_study,
     read_plan,
     read_state,
@@ -37,6 +38,7 @@ from affinage.study.events import Outcome
 from affinage.study.plan import Plan, PlannedRun, plan
 from affinage.study.sides import question_table
 from affinage.study.starts import waits
+from affinage.study.tracked import opened, tracked
 from affinage.study.work import Session, Watcher, load
 
 __all__ = ["run"]
@@ -74,6 +76,7 @@ def run(
     folder = StudyFolder(out)
     engine = engine or real_engine()
     standing = standing or checkout()
+    tracker = opened(config, folder)
     made = plan(config, out, engine=engine, standing=standing)
     try:
         _begin(folder, made)
@@ -91,20 +94,21 @@ def run(
     found = estimate(made, lambda planned: _status(folder, planned), engine, known_machine(made, folder, engine))
     note_estimate(folder, made, found, engine)
     on_estimate(found)
-    session = Session(made, folder, engine, load(made, engine), standing, watch, stale_after)
     failures: list[tuple[PlannedRun, str]] = []
-    left, first = list(enumerate(made.runs, start=1)), True
-    while left:
-        held_by_others = []
-        for number, planned in left:
-            reason = _attempt(session, planned, number, first=first)
-            if reason is None:
-                held_by_others.append((number, planned))
-            elif reason:
-                failures.append((planned, reason))
-        left, first = held_by_others, False
-        if left:
-            time.sleep(poll)
+    with tracked(tracker, made, folder, watch) as told:
+        session = Session(made, folder, engine, load(made, engine), standing, told, stale_after)
+        left, first = list(enumerate(made.runs, start=1)), True
+        while left:
+            held_by_others = []
+            for number, planned in left:
+                reason = _attempt(session, planned, number, first=first)
+                if reason is None:
+                    held_by_others.append((number, planned))
+                elif reason:
+                    failures.append((planned, reason))
+            left, first = held_by_others, False
+            if left:
+                time.sleep(poll)
     note_taken(folder, time.monotonic() - began, runs=missing, failed=len(failures))
     return Outcome(len(made.runs), len(made.runs) - len(failures), tuple(failures))
 
@@ -123,7 +127,7 @@ def _begin(folder: StudyFolder, made: Plan) -> None:
             files = f"{folder.plan} and {folder.questions}"
             todo = f"Give another --out, or remove {files} to go on with what stands now: runs made before then leave the report."
             raise UserError(str(folder.plan), f"a study that was begun with other {', '.join(changed)}", "the same as now", todo)
-        if folder.questions.exists():
+        if folder.questions.exists() and not lacks_columns(folder):
             return
     write_plan(folder, made.record, question_table(made.dataset, made.record.splits, made.cultures, made.sets, made.config))
     open_study(folder, made.config, write=False)  # of several that wrote their configuration at one moment the last one's holds

@@ -150,6 +150,7 @@ def _lockstep(session: Session, pupils: list[_Pupil], checkpoint: Path) -> None:
         nodes_per_pack=budget,
         earlier=earlier,
         on_cut=on_cut,
+        context=session.made.config.model.context or "gradient",
     )
 
 

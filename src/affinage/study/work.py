@@ -36,6 +36,7 @@ from affinage.study.calibrate import apply_calibration, calibration_frame, fit_c
 from affinage.study.changes import BUDGET, budgets, carried_over
 from affinage.study.choosing import choose
 from affinage.study.cohorts import cohorts
+from affinage.study.contexts import stands_after_context
 from affinage.study.engine import Engine
 from affinage.study.events import Event, Stage
 from affinage.study.plan import Plan, PlannedRun
@@ -119,7 +120,8 @@ class Session:
     def fresh(self, planned: PlannedRun) -> RunState:
         """The state of a run that nobody has worked on yet."""
         together = [run.path for run in self.cohorts.get(planned.path, ())]
-        return RunState(planned.determinants, {**self.fixed, "cohort": together}, provisional=self.made.provisional)
+        way = {"context": self.made.config.model.context} if stands_after_context(planned) else {}
+        return RunState(planned.determinants, {**self.fixed, "cohort": together, **way}, provisional=self.made.provisional)
 
     def begin(self, planned: PlannedRun) -> RunState:
         """The state with which this process begins a claimed run, on disk.

@@ -25,7 +25,11 @@ State = tuple[Mapping[str, Tensor], torch.optim.AdamW]
 
 
 def plan_digest(
-    members: Iterable[tuple[Sequence[Encoded], int, Sequence[str]]], training: TrainingConfig, prompt: PromptConfig, nodes_per_pack: int | None
+    members: Iterable[tuple[Sequence[Encoded], int, Sequence[str]]],
+    training: TrainingConfig,
+    prompt: PromptConfig,
+    nodes_per_pack: int | None,
+    context: str = "gradient",
 ) -> str:
     """A digest of what a checkpoint must agree with to be continued.
 
@@ -34,9 +38,11 @@ def plan_digest(
         training: how they are trained.
         prompt: how questions are put.
         nodes_per_pack: budget of a pack: sums are rounded in the packs' order.
+        context: how contexts are computed (`train.contexts`), which rounds too.
     """
     values = training.model_dump(exclude={"checkpoint_seconds"})
-    digest = hashlib.sha256(json.dumps([values, prompt.model_dump(), nodes_per_pack], sort_keys=True).encode())
+    apart = [] if context == "gradient" else [context]
+    digest = hashlib.sha256(json.dumps([values, prompt.model_dump(), nodes_per_pack, *apart], sort_keys=True).encode())
     for encoded, seed, names in members:
         digest.update(json.dumps([seed, list(names)]).encode())
         for each in encoded:

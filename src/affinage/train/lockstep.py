@@ -26,7 +26,8 @@ from affinage.methods import Adapter
 from affinage.records import Encoded, UserError
 from affinage.store import RunFolder, append_log, cut_log
 from affinage.train.checkpoint import plan_digest, restore_checkpoint, save_checkpoint
-from affinage.train.loss import Batch, cohort_losses, step_packs
+from affinage.train.contexts import Way, reading, way_of
+from affinage.train.loss import Batch, Reads, cohort_losses, step_packs
 from affinage.train.order import batches, by_culture, mixed_batches, template_weights
 from affinage.train.schedule import StepRecord, rate_at, total_steps
 
@@ -132,6 +133,7 @@ def train_cohort(
     nodes_per_pack: int | None = None,
     earlier: Sequence[int | None] = (),
     on_cut: Callable[[Cut], int | None] | None = None,
+    context: Way = "gradient",
 ) -> None:
     """Trains several adapters of one method in lockstep; continues from the checkpoint where there is one.
 
@@ -149,19 +151,21 @@ def train_cohort(
         earlier: budgets of the plans that were given up for this one; a checkpoint of theirs is continued.
         on_cut: keeps the change of a step that did not fit, before that is made again, and gives the budget to go on with: the change's, or a
             smaller one that is in force already. Who continues the training must name it. Default: such a step is an error.
+        context: how contexts are computed where every adapter stands behind them (`train.contexts`); elsewhere it means nothing.
 
     Raises:
         UserError: a loss or gradient that is not finite where its member does not want to be told, a checkpoint that does not fit, a full disk,
-            a step that does not fit into memory where nobody keeps the change, or one question that does not.
+            a step that does not fit into memory where nobody keeps the change, or one question that does not, or kept contexts that do not.
     """
     trainees = [_trainee(member, training) for member in members]
     if not any(trainee.total for trainee in trainees):
         return
     states = [(trainee.parameters, trainee.optimiser) for trainee in trainees]
     known = [(member.encoded, member.seed, list(trainee.parameters)) for member, trainee in zip(members, trainees, strict=True)]
-    plan = plan_digest(known, training, prompt, nodes_per_pack)
+    way = way_of((member.adapter for member in members), context, fresh=any(member.again is not None for member in members))
+    plan = plan_digest(known, training, prompt, nodes_per_pack, way)
     totals = [trainee.total for trainee in trainees]
-    replaced = [plan_digest(known, training, prompt, budget) for budget in earlier]
+    replaced = [plan_digest(known, training, prompt, budget, way) for budget in earlier]
     step, out = restore_checkpoint(checkpoint, states, plan, totals, replaced)
     for place, trainee in enumerate(trainees):
         trainee.out = place in out
@@ -172,6 +176,9 @@ def train_cohort(
     for trainee in trainees:
         if trainee.total <= step and not trainee.out:
             trainee.member.on_done()
+    if all(trainee.total <= step or trainee.out for trainee in trainees):
+        return
+    reads = reading(backbone, way, (each for member in members for each in member.encoded), training.loss, prompt.score)
     saved = time.monotonic()
 
     def keep() -> None:
@@ -183,12 +190,12 @@ def train_cohort(
         if on_cut is None:
             raise _does_not_fit(change)
         nodes_per_pack = on_cut(change)
-        plan = plan_digest(known, training, prompt, nodes_per_pack)
+        plan = plan_digest(known, training, prompt, nodes_per_pack, way)
         keep()
         return nodes_per_pack
 
     while active := [trainee for trainee in trainees if step < trainee.total and not trainee.out]:
-        _step(backbone, active, step, prompt=prompt, nodes_per_pack=nodes_per_pack, cut=cut)
+        _step(reads, active, step, prompt=prompt, nodes_per_pack=nodes_per_pack, cut=cut)
         step += 1
         done = [trainee for trainee in active if trainee.total == step and not trainee.out]
         if done or time.monotonic() - saved >= training.checkpoint_seconds:
@@ -216,7 +223,7 @@ def _trainee(member: Member, training: TrainingConfig) -> _Trainee:
 
 
 def _step(
-    backbone: Backbone,
+    backbone: Reads,
     active: Sequence[_Trainee],
     step: int,
     *,
@@ -250,7 +257,7 @@ def _step(
 
 
 def _losses(
-    backbone: Backbone,
+    backbone: Reads,
     active: Sequence[_Trainee],
     given: Sequence[Batch],
     step: int,

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from affinage.backbone import Backbone, Doors
+from affinage.backbone import Doors
 from affinage.methods import Adapter, Contrast
 from affinage.pack import Branch, Packed, greedy_packs, pack
 from affinage.records import Encoded, Score
 from affinage.scoring import answer_branch, answer_losses, branch_logprobs, choice_losses, contrast_loss, option_branches
 
-__all__ = ["Batch", "cohort_losses", "step_nodes", "step_packs"]
+__all__ = ["Batch", "Reads", "cohort_losses", "read", "step_nodes", "step_packs"]
+
+
+class Reads(Protocol):
+    """What computes the logits of a pack: a backbone, or one that computes contexts apart (`train.contexts`)."""
+
+    def logits(self, packed: Packed, doors: Sequence[Doors]) -> AbstractContextManager[Tensor]:
+        """As `Backbone.logits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +36,7 @@ class Batch:
     """Per template the weight of its questions; None for 1 each."""
 
 
-def cohort_losses(
-    backbone: Backbone, batches: Sequence[Batch], loss: str, score: Score, nodes_per_pack: int | None = None
-) -> tuple[list[float], int]:
+def cohort_losses(backbone: Reads, batches: Sequence[Batch], loss: str, score: Score, nodes_per_pack: int | None = None) -> tuple[list[float], int]:
     """Each adapter's mean loss over its own batch, the gradients already added to the adapters' parameters.
 
     Every adapter's loss is divided by the size of its whole batch, before the step is cut into packs. The sum over the adapters is what is
@@ -37,7 +44,7 @@ def cohort_losses(
     that serves several cultures each question is read under its culture's part.
 
     Args:
-        backbone: the frozen model.
+        backbone: the frozen model, or how it is read.
         batches: one per adapter of the cohort.
         loss: `answer` or `choice`.
         score: how options are compared.
@@ -67,7 +74,7 @@ def cohort_losses(
 
 def step_nodes(encoded: Sequence[Encoded], loss: str, score: Score) -> int:
     """Nodes of a batch's token tree, an adapter's virtual tokens not counted."""
-    return pack([branch for each in encoded for branch in _read(each, loss, score)]).nodes
+    return pack([branch for each in encoded for branch in read(each, loss, score)]).nodes
 
 
 def step_packs(batches: Sequence[Batch], loss: str, score: Score, nodes_per_pack: int | None = None) -> list[tuple[int, int]]:
@@ -76,7 +83,7 @@ def step_packs(batches: Sequence[Batch], loss: str, score: Score, nodes_per_pack
     return [(len(chosen), _laid_out(chosen)[0].nodes) for chosen in packs]
 
 
-def _read(encoded: Encoded, loss: str, score: Score) -> list[Branch]:
+def read(encoded: Encoded, loss: str, score: Score) -> list[Branch]:
     """The sequences that a loss reads of a question."""
     return option_branches(encoded, score) if loss == "choice" else [answer_branch(encoded)]
 
@@ -107,7 +114,7 @@ def _items(batches: Sequence[Batch], loss: str, score: Score) -> list[list[_Item
             view = batch.adapter.under(each.rendered.mcq.culture)
             contrast = view.contrast()
             views = (view,) if contrast is None else (view, *contrast.others)
-            branches = [view.place(branch) for branch in _read(each, loss, score)]
+            branches = [view.place(branch) for branch in read(each, loss, score)]
             own = len(branches)
             if contrast is not None:
                 branches += [replace(other.place(answer_branch(each)), adapter=place) for place, other in enumerate(views)]

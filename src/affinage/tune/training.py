@@ -213,6 +213,7 @@ class Training:
             nodes_per_pack=budget,
             earlier=earlier,
             on_cut=self._on_cut,
+            context=made.config.model.context or "gradient",
         )
         return [self.ground.scores(culture, adapter) for culture, adapter in self._adapters.items()]
 

@@ -14,6 +14,7 @@ from affinage.stats import kish
 from affinage.store import StudyFolder, append_log, read_log
 from affinage.study.calibrate import calibration_frame
 from affinage.study.cohorts import cohorts
+from affinage.study.contexts import kept_bytes, reading_seconds, stands_after_context
 from affinage.study.costs.formulas import Adapter, Machine, Rates, Step, seconds_of, step_bytes, step_seconds, weight_bytes
 from affinage.study.progress import counts
 from affinage.study.settle import this_machine
@@ -55,6 +56,8 @@ class Estimate:
     """Template groups that count (`effective_groups`)."""
     uncounted: str = ""
     """What of the study is left out of it, in words; empty where nothing is that it knows of."""
+    context: str | None = None
+    """`model.context`, where virtual tokens of what is still to be trained stand behind it."""
 
     @property
     def seconds(self) -> float:
@@ -90,14 +93,17 @@ def estimate(made: Plan, status: Callable[[PlannedRun], str], engine: Engine, ma
             steps = engine.total_steps(run.method.training, learned // max(1, len(run.taught)))
             seconds, needed = sampled.step(run)
             encoding = learned * _PER_QUESTION / (len(sampled.cohort(run)) if run.taught else 1)
-            training[run.label] = training.get(run.label, 0.0) + steps * seconds + encoding
-            memory = max(memory, needed)
+            once, kept = sampled.kept(run, learned)
+            training[run.label] = training.get(run.label, 0.0) + steps * seconds + encoding + once
+            memory = max(memory, needed + kept)
     weights = weight_bytes(made.shape, made.config.model)
     beside = _PROCESS if machine.kind == "cpu" else 0.0
     loading = (_LOADING + weights / _BYTES_PER_SECOND) if testing else 0.0
     groups = effective_groups(made.dataset, made.record.splits)
     left_out = "examples and facts beside the questions of baselines" if any(run.prompted and status(run) != "finished" for run in made.runs) else ""
-    return Estimate(training, testing, loading, int(weights + beside + memory), machine, groups, left_out)
+    behind = {run.label for run in made.runs if stands_after_context(run)} & set(training)
+    context = made.config.model.context if behind else None
+    return Estimate(training, testing, loading, int(weights + beside + memory), machine, groups, left_out, context)
 
 
 @final
@@ -110,6 +116,7 @@ class _Sampled:
     machine: Machine
     _steps: dict[tuple[Any, ...], tuple[float, int]] = field(default_factory=dict)
     _tests: dict[tuple[Any, ...], tuple[float, int]] = field(default_factory=dict)
+    _read: dict[tuple[Any, ...], Step] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         model = self.made.config.model
@@ -152,8 +159,8 @@ class _Sampled:
             frame = trained_frame(self.made.dataset, *first, config) if run.made is None else run.made.frame
             asked, training = self.made.dataset.questions(frame), run.method.training
             sides = self.engine.first_batches(asked, self.made.tokens, training, run.prompt, members=read, seed=config.seed)
-            budget = config.model.nodes_per_pack
-            laid_out: Step = self.engine.training_step(sides, training.loss, run.prompt.score, adapter, nodes_per_pack=budget)
+            way: dict[str, Any] = {"nodes_per_pack": config.model.nodes_per_pack, "context": config.model.context or "gradient"}
+            laid_out: Step = self.engine.training_step(sides, training.loss, run.prompt.score, adapter, **way)
             known: dict[str, Any] = {"width": self.width, "adapter": adapter, "members": adapters}
             seconds = step_seconds(laid_out, shape, self.machine.rates, **known) / members
             # Under gradient checkpointing a layer is computed once more: as much as its forward pass.
@@ -161,6 +168,21 @@ class _Sampled:
             needed = step_bytes(laid_out, shape, training=True, recomputed=config.model.gradient_checkpointing, **known)
             self._steps[key] = (seconds * again, needed)
         return self._steps[key]
+
+    def kept(self, run: PlannedRun, learned: int) -> tuple[float, int]:
+        """Seconds in which the states of a run's contexts are computed once, and bytes of its cohort's; nothing where none are kept."""
+        assert run.method is not None
+        training, (config, shape) = run.method.training, (self.made.config, self.made.shape)
+        if config.model.context != "kept" or not stands_after_context(run) or training.orders == "fresh":
+            return 0.0, 0
+        key = (training.loss, run.prompt.model_dump_json())
+        if key not in self._read:
+            frame = trained_frame(self.made.dataset, self.made.record.splits[0], self.made.cultures[0], config)
+            asked = self.made.dataset.questions(frame)
+            self._read[key] = self.engine.reading_step(asked, self.made.tokens, training.loss, run.prompt, seed=config.seed)
+        read, together = self._read[key], learned * len(self.cohort(run))
+        seconds = reading_seconds(read, shape, self.machine, width=self.width)
+        return seconds * learned, kept_bytes(read, together, shape, width=self.width)
 
     def test(self, run: PlannedRun) -> tuple[float, int]:
         """Seconds per tested question of a run, and bytes of a pack."""

@@ -39,6 +39,7 @@ __all__ = [
     "given_rates",
     "optimiser_seconds",
     "seconds_of",
+    "state_bytes",
     "step_bytes",
     "step_seconds",
     "weight_bytes",
@@ -119,6 +120,8 @@ class Adapter:
     """Its virtual tokens or prefix slots; a slot counts as a node, of which a cohort has few."""
     updates: bool = False
     """Whether it updates linear modules."""
+    after_context: bool = False
+    """Whether its virtual tokens stand behind the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,8 @@ class Step:
 
     packs: tuple[Counts, ...]
     questions: int
+    read: tuple[Counts, ...] = ()
+    """Packs of contexts that are read before them, without gradient."""
 
 
 def given_rates(teraflops: float) -> Rates:
@@ -273,12 +278,25 @@ def attention_width(shape: BackboneShape) -> int:
 def step_seconds(step: Step, shape: BackboneShape, rates: Rates, *, width: int, adapter: Adapter, members: int) -> float:
     """Seconds of a training step of a whole cohort, optimisers included."""
     passes = sum(seconds_of(pack, shape, rates, width=width, training=True) for pack in step.packs)
+    passes += sum(seconds_of(pack, shape, rates, width=width, training=False) for pack in step.read)
     return passes + members * optimiser_seconds(adapter.trained, rates)
 
 
 def step_bytes(step: Step, shape: BackboneShape, **known: Any) -> int:
-    """Bytes of the pack that needs most (`bytes_of`)."""
-    return max((bytes_of(pack, shape, **known) for pack in step.packs), default=0)
+    """Bytes of the pack that needs most (`bytes_of`), with the states of its contexts where they are computed apart."""
+    apart = max((state_bytes(pack.nodes, shape, width=known["width"]) for pack in step.read), default=0)
+    return max((bytes_of(pack, shape, **known) for pack in step.packs), default=0) + apart
+
+
+def state_bytes(nodes: float, shape: BackboneShape, *, width: int) -> int:
+    """Bytes of the keys and values of so many nodes in all layers, 2 * L * K * D values each.
+
+    Args:
+        nodes: of token trees, so that what contexts share counts once.
+        shape: the model's.
+        width: bytes of one value of the model's type.
+    """
+    return int(2 * shape.layers * shape.kv_heads * shape.head_width * width * nodes)
 
 
 def _outputs(shape: BackboneShape) -> float:

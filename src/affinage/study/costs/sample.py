@@ -12,11 +12,14 @@ from affinage.methods import ResolvedMethod, registry
 from affinage.pack import Branch, Packed, greedy_packs, pack, strips
 from affinage.prompts import orders
 from affinage.records import MCQ, BackboneShape, Encoded, Orders, Rendered, Score
-from affinage.scoring import answer_branch, option_branches
+from affinage.scoring import option_branches
 from affinage.study.costs.formulas import Adapter, Counts, Step
-from affinage.train import batches
+from affinage.train import Way, batches, context_packs, laid_apart, read
 
-__all__ = ["adapter_of", "count", "first_batches", "testing_step", "training_step"]
+__all__ = ["adapter_of", "count", "first_batches", "reading_step", "testing_step", "training_step"]
+
+KEPT = 512
+"""Questions that stand for those whose contexts' states are kept, at least."""
 
 TESTED = 192
 """Questions that stand for a test set, whole templates of it; more than one pack of the default budget needs."""
@@ -25,8 +28,8 @@ TESTED = 192
 def adapter_of(method: ResolvedMethod, shape: BackboneShape) -> Adapter:
     """What costs time and memory of a method's adapter."""
     trained = registry.get(method.name).count(method.settings, shape)
-    virtual = getattr(method.settings, "length", 0)
-    return Adapter(trained, virtual if isinstance(virtual, int) else 0, hasattr(method.settings, "targets"))
+    virtual = getattr(method.settings, "length", getattr(method.settings, "virtual", 0))
+    return Adapter(trained, virtual if isinstance(virtual, int) else 0, hasattr(method.settings, "targets"), method.after_context)
 
 
 def first_batches(
@@ -48,7 +51,9 @@ def first_batches(
     return [_encoded(batch, tokens, prompt, seed) for batch in chosen]
 
 
-def training_step(sides: Sequence[Sequence[Encoded]], loss: str, score: Score, adapter: Adapter, *, nodes_per_pack: int | None) -> Step:
+def training_step(
+    sides: Sequence[Sequence[Encoded]], loss: str, score: Score, adapter: Adapter, *, nodes_per_pack: int | None, context: Way = "gradient"
+) -> Step:
     """A step of a cohort.
 
     Args:
@@ -57,10 +62,35 @@ def training_step(sides: Sequence[Sequence[Encoded]], loss: str, score: Score, a
         score: how options are compared.
         adapter: its virtual tokens count as nodes.
         nodes_per_pack: budget of a pack; None for a step in one.
+        context: how contexts are computed where the adapter's virtual tokens stand behind them.
     """
-    read = [[option_branches(each, score) if loss == "choice" else [answer_branch(each)] for each in side] for side in sides if side]
-    placed = [[[_under(branch, adapter) for branch in own] for own in side] for side in read]
-    return Step(tuple(count(_laid_out(chosen)) for chosen in _packs(placed, nodes_per_pack)), sum(map(len, placed)))
+    placed = [[[_under(branch, adapter) for branch in read(each, loss, score)] for each in side] for side in sides if side]
+    packs = [_laid_out(chosen) for chosen in _packs(placed, nodes_per_pack)]
+    if context == "gradient" or not adapter.after_context:
+        return Step(tuple(map(count, packs)), sum(map(len, placed)))
+    apart = [laid_apart(packed) for packed in packs]
+    before = tuple(_counted_states(states) for states, _ in apart) if context == "no-gradient" else ()
+    return Step(tuple(count(rest) for _, rest in apart), sum(map(len, placed)), before)
+
+
+def reading_step(questions: Sequence[MCQ], tokens: Tokens, loss: str, prompt: PromptConfig, *, seed: int) -> Step:
+    """The contexts of some questions, whole templates of them, that stand for a whole side whose states are kept."""
+    near = sorted(questions, key=lambda mcq: (mcq.template_id, mcq.mcq_id))
+    encoded = _encoded(near[: _whole(near, KEPT)], tokens, prompt, seed)
+    return Step((), len(encoded), tuple(_counted_states(packed) for _, packed in context_packs(encoded, loss, prompt.score)) if encoded else ())
+
+
+def _whole(sorted_by_template: Sequence[MCQ], least: int) -> int:
+    """How many of the first questions are so many at least, and no part of a template."""
+    until = min(least, len(sorted_by_template))
+    while until < len(sorted_by_template) and sorted_by_template[until].template_id == sorted_by_template[until - 1].template_id:
+        until += 1
+    return until
+
+
+def _counted_states(packed: Packed) -> Counts:
+    """As `count`; logits are read at one node."""
+    return replace(count(packed), predicted=1)
 
 
 def testing_step(
@@ -106,8 +136,10 @@ def _encoded(questions: list[MCQ], tokens: Tokens, prompt: PromptConfig, seed: i
 
 
 def _under(branch: Branch, adapter: Adapter) -> Branch:
-    """A sequence with virtual tokens before it, wherever the method puts them."""
-    return replace(branch, ids=(*range(-adapter.virtual, 0), *branch.ids), first=branch.first + adapter.virtual)
+    """A sequence with virtual tokens before it, or behind its context; other places count as before it."""
+    place = branch.first if adapter.after_context else 0
+    ids = (*branch.ids[:place], *range(-adapter.virtual, 0), *branch.ids[place:])
+    return replace(branch, ids=ids, first=branch.first + adapter.virtual)
 
 
 def _packs(sides: Sequence[list[list[Branch]]], nodes_per_pack: int | None) -> Iterator[list[list[Branch]]]:

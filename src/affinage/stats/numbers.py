@@ -1,0 +1,89 @@
+"""Numbers in place of names: what millions of rows are grouped by, without hashing a name per row and column again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+__all__ = ["numbered"]
+
+Numbers = npt.NDArray[np.int64]
+
+_LARGEST = 1 << 62
+
+_ROOMY = 16
+"""So many places per row a table of all combinations may have; a larger one is sorted instead."""
+
+
+def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Each row's combination of values as a number, in the order in which the combinations first appear.
+
+    Neighbours with the same values are taken together first, so rows that come file by file cost one comparison each.
+
+    Args:
+        rows: any table.
+        keys: columns of values that can be sorted; null is a value like others. Strings and integers are quick.
+
+    Returns:
+        The number of each row, shape [rows], and for each number the first row that has it, shape [combinations].
+    """
+    if not rows.height:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    changes = {name: _changes(rows[name]) for name in keys}
+    slow = [name for name, change in changes.items() if 4 * np.count_nonzero(change) < rows.height]
+    if slow and len(slow) < len(keys):
+        place, _ = numbered(rows, slow)
+        fast = rows.select(name for name in keys if name not in slow)
+        return _distinct([place, *map(_codes, fast)])
+    heads = np.flatnonzero(reduce(np.logical_or, changes.values()))
+    number, first = _distinct([_codes(column) for column in rows.select(keys)[heads]])
+    return np.repeat(number, np.diff(heads, append=rows.height)), heads[first]
+
+
+def _changes(column: pl.Series) -> npt.NDArray[np.bool_]:
+    """Which values differ from the one before; the first does."""
+    found = column.ne_missing(column.shift()).to_numpy().copy()
+    found[0] = True
+    return found
+
+
+def _distinct(codes: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
+    """`numbered` of rows whose values are numbers from 0."""
+    rows = len(codes[0])
+    code, width = np.zeros(rows, np.int64), 1
+    for found in codes:
+        among = int(found.max()) + 1
+        if width > _LARGEST // among:
+            code = np.unique(code, return_inverse=True)[1]
+            width = int(code.max()) + 1
+        code, width = code * among + found, width * among
+    every = np.arange(rows)
+    if width > _ROOMY * rows:
+        if pl.Series(code).n_unique() == rows:
+            return every, every
+        _, code = np.unique(code, return_inverse=True)
+        width = int(code.max()) + 1
+    first = np.full(width, -1)
+    first[code[::-1]] = every[::-1]  # of several rows with one code the first one is written last
+    there = np.flatnonzero(first >= 0)
+    order = there[np.argsort(first[there])]
+    number = np.empty(width, np.int64)
+    number[order] = np.arange(len(order))
+    return number[code], first[order]
+
+
+def _codes(column: pl.Series) -> Numbers:
+    """The values of a column as numbers from 0, null among them."""
+    if column.dtype == pl.String:
+        column = column.cast(pl.Categorical).to_physical()
+    elif not column.dtype.is_integer():
+        column = column.rank("dense")
+    known = column.cast(pl.Int64)
+    values = np.asarray(known.fill_null(0).to_numpy(), np.int64)
+    if known.null_count() < len(known):
+        values = values - int(values.min()) + 1
+    return np.where(known.is_null().to_numpy(), 0, values) if known.null_count() else values
