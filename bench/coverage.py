@@ -4,8 +4,8 @@
     python bench/coverage.py --templates 30 --splits 3 --studies 500 --out somewhere
 
 Every study draws its templates, the rows of each, the splits and what each run is worth; the same functions that a report calls make the
-intervals. A cell that is done stays in the result's JSON file, so the same command continues. One core; a cell takes seconds, the grid about
-a quarter of an hour.
+intervals. A cell that is done stays in the result's JSON file, so the same command continues. One core; a cell takes seconds, the grid
+about three minutes of processor time.
 """
 
 # ruff: noqa: T201  (a script prints)
@@ -151,8 +151,12 @@ SHARED = "Runs whose worth is made by their training templates: the truth under 
 
 READING = """Percent of the invented studies whose 95 % interval holds the truth, with the Monte Carlo error (one standard error). Bold: below 93 %.
 Refused: the code gives the number without interval (in some studies of a cell, where a share stands). Truth under (a): what these runs are worth over
-all templates; under (b): what a new run is worth. *studentised alone* is not what the code gives: with fewer than thirty effective template groups it
-is too narrow, so each bound of *as given* is the farther of it and of the jackknife's."""
+all templates; under (b): what a new run is worth.
+
+*studentised alone* is not what the code gives: with few effective template groups it is too narrow, so each bound of *as given* is the farther of
+it and of the jackknife's. (b) is wide with three splits, since a spread over three numbers is hardly known. In the last table runs owe what they
+are worth to their training templates, four fifths of which two splits of one pool share: no spread between such splits can show what new data
+would change. That is why a report calls (b) a lower bound of the uncertainty there; the corrected variance makes up for a part of it only."""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_numbers_are_those_of_the_first_appearances(keys: list[str], shuffled: b
             "run": np.repeat([f"a run of a long name {k}" for k in (3, 1, 2)], 40),
             "culture": [None if k == 5 else f"C{k}" for k in np.tile(np.repeat(np.arange(8), 5), 3).tolist()],
             "question": draw.integers(0, 12, 120),
-            "share": draw.choice([0.25, -1.5, None], 120).astype(float),
+            "share": draw.choice([0.25, -1.5, math.nan], 120),
             "wide": draw.choice([-(1 << 40), 1 << 40, 7], 120),
         }
     )

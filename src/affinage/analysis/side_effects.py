@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,7 @@ def run(subject: Subject, progress: Progress) -> dict[str, pl.DataFrame]:
     # Where the system message names the culture, the untouched model is asked under each name.
     named = "{culture}" in (subject.prompt.system or "")
     cultures = {each.run: each.trained_culture if named else "" for each in chosen}
+    letters = letter_tokens(subject) if subject.prompt.style == "letters" else ()
     progress.expect(len(chosen) + len(set(cultures.values())))
     before: dict[str, pl.DataFrame] = {}
     tables = [pl.DataFrame(schema=ITEMS)]
@@ -91,10 +93,11 @@ def run(subject: Subject, progress: Progress) -> dict[str, pl.DataFrame]:
         culture = cultures[each.run]
         if culture not in before:
             what = f"the untouched model{f' on {culture}' if culture else ''}"
-            before[culture] = progress.unit(what, ["untouched", culture, material.digest], lambda: _measured(subject, None, material, culture))  # noqa: B023
-        what = f"{each.label} on {each.trained_culture}"
-        found = progress.unit(what, [each.run, culture, material.digest], lambda: _measured(subject, subject.adapter(each), material, culture))  # noqa: B023
-        tables += [_beside(each, found, before[culture]), *_own(subject, each)]
+            make = partial(_measured, subject, None, material, culture)
+            before[culture] = progress.unit(what, ["untouched", culture, material.digest], make)
+        make = partial(_measured, subject, each, material, culture)
+        found = progress.unit(f"{each.label} on {each.trained_culture}", [each.run, culture, material.digest], make)
+        tables += [_beside(each, found, before[culture]), *_own(subject, each, letters)]
     return {"items": pl.concat(tables)}
 
 
@@ -108,19 +111,18 @@ def _beside(each: RunRecord, found: pl.DataFrame, before: pl.DataFrame) -> pl.Da
 # The study's own test ---------------------------------------------------------------------------------------------------------------------
 
 
-def _own(subject: Subject, each: RunRecord) -> Iterator[pl.DataFrame]:
+def _own(subject: Subject, each: RunRecord, letters: Sequence[int]) -> Iterator[pl.DataFrame]:
     """Answers to the study's own questions, from its score files; nothing where the untouched model is not tested yet."""
     untouched, culture = subject.untouched(each.split), each.trained_culture
     if untouched is None:
         return
     questions = subject.record.questions.filter((pl.col("split") == each.split) & (pl.col("culture") == culture)).select("mcq_id", "group")
-    letters = letter_tokens(subject.plan.tokens, subject) if subject.prompt.style == "letters" else None
 
     def values(run: RunRecord) -> pl.DataFrame:
         scores = subject.scores(run, culture)
         credit = with_credit(scores.with_columns(pl.lit(run.run).alias("run")), subject.prompt.score)
         frames = [credit.select("mcq_id", "template_id", what=pl.lit("own"), value="choice")]
-        frames += [] if letters is None else [form_of_answers(scores, letters)]
+        frames += [form_of_answers(scores, letters)] if letters else []
         both = pl.concat([frame.select("what", "mcq_id", "template_id", "value") for frame in frames])
         shared = both.with_columns(kind=pl.lit(""), weight=pl.lit(1)).join(questions, on="mcq_id", how="left", maintain_order="left")
         return shared.select(*_MEASURED).cast(pl.Schema(_MEASURED))
@@ -128,7 +130,7 @@ def _own(subject: Subject, each: RunRecord) -> Iterator[pl.DataFrame]:
     yield _beside(each, values(each), values(untouched))
 
 
-def letter_tokens(tokens: Tokens, subject: Subject) -> tuple[int, ...]:
+def letter_tokens(subject: Subject) -> tuple[int, ...]:
     """The token of each letter as it begins an answer in the study's prompt, in the alphabet's order.
 
     As many letters as the study's questions have options at the most; the token does not depend on the question.
@@ -136,7 +138,7 @@ def letter_tokens(tokens: Tokens, subject: Subject) -> tuple[int, ...]:
     Raises:
         UserError: a letter is no single token of its own in this prompt.
     """
-    most = max(len(each.options) for each in subject.plan.dataset.questions())
+    tokens, most = subject.plan.tokens, int(str(subject.plan.dataset.frame["options"].list.len().max()))
     options = tuple(f"option {number}" for number in range(1, most + 1))
     probe = MCQ("probe", "probe", subject.cultures[0], "", "Which one?", options, ("",) * most, 0)
     given = render(probe, subject.prompt, tokens, seed=0, order=tuple(range(most)))
@@ -169,9 +171,10 @@ def form_of_answers(scores: pl.DataFrame, letters: Sequence[int]) -> pl.DataFram
 # What needs the model ---------------------------------------------------------------------------------------------------------------------
 
 
-def _measured(subject: Subject, adapter: Adapter | None, material: Material, culture: str) -> pl.DataFrame:
+def _measured(subject: Subject, run: RunRecord | None, material: Material, culture: str) -> pl.DataFrame:
     """Everything that the model is needed for, under one adapter or none; columns of `_MEASURED`."""
-    tables = [pl.DataFrame(schema=_MEASURED), _neutral(subject, adapter, material, culture)]
+    adapter = None if run is None else subject.adapter(run)
+    tables = [_neutral(subject, adapter, material, culture)]
     backbone, most = subject.backbone, min(subject.nodes_per_pack, WINDOW)
     parts = text_branches(backbone.tokens, material.passages)
     sums = -log_likelihoods(backbone, adapter, [branch for _, branch in parts], most)

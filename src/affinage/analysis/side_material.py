@@ -150,10 +150,8 @@ def neutral_passages(path: Path | None) -> tuple[str, ...]:
     Raises:
         UserError: it cannot be read, holds nothing, or a passage twice.
     """
-    if path is None:
-        text = (resources.files("affinage.analysis") / "texts" / _SHIPPED_TEXT).read_text(encoding="utf-8")
-    else:
-        text = read_text(path)
+    shipped = resources.files("affinage.analysis") / "texts" / _SHIPPED_TEXT
+    text = shipped.read_text(encoding="utf-8") if path is None else read_text(path)
     passages = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
     if not passages:
         raise UserError(str(path), "no text", "passages with blank lines between them", "Fill it.")

@@ -16,6 +16,7 @@ from affinage.report import figures, latex, longform, markdown
 from affinage.report.answers import Answer, answers
 from affinage.report.cells import Cells
 from affinage.report.charts import Forest, forest_figure, forests, heat_maps
+from affinage.report.checklist import write_checklist
 from affinage.report.curve import points_of
 from affinage.report.evidence import Evidence, read_evidence
 from affinage.report.language import LANGUAGES, Language, say, speaking
@@ -115,6 +116,7 @@ def _written(evidence: Evidence, folder: Path) -> ReportPaths:
     pictures = [(label, f"figures/{paths[1].name}") for label, paths in drawn]
     text = markdown.page(evidence, found, own, pictures, [f"figures/{files[each.key][1].name}" for each in curves], answers=answered, sections=beside)
     page.write_text(text, encoding="utf-8")
+    write_checklist(evidence, folder, found)
     all_tables = (*own, *(table for section in beside for table in section.tables), *([demo_table(found)] if found else []))
     return ReportPaths(
         folder=folder,

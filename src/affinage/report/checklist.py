@@ -14,7 +14,7 @@ from affinage.report.costs import parameters, training_seconds
 from affinage.report.evidence import Evidence
 from affinage.report.language import say
 from affinage.report.provenance import provenance, terms
-from affinage.report.verdict import verdicts
+from affinage.report.verdict import Verdict, verdicts
 from affinage.report.words import many, named, number, shown, span
 from affinage.stats import MINIMUM_EFFECTIVE
 from affinage.store import RunRecord, write_atomically
@@ -35,19 +35,20 @@ class Item:
     """What they cannot tell."""
 
 
-def write_checklist(evidence: Evidence, folder: Path) -> Path:
+def write_checklist(evidence: Evidence, folder: Path, found: Sequence[Verdict] | None = None) -> Path:
     """Writes `checklist.md` into a report's folder.
 
     Args:
         evidence: the study.
         folder: of the report.
+        found: its verdicts, where they are known.
     """
     path = folder / "checklist.md"
-    write_atomically(path, checklist(evidence).encode())
+    write_atomically(path, checklist(evidence, found).encode())
     return path
 
 
-def checklist(evidence: Evidence) -> str:
+def checklist(evidence: Evidence, found: Sequence[Verdict] | None = None) -> str:
     """The draft as Markdown, in the report's language."""
     parts = [
         "# " + say("Reproducibility checklist, a draft"),
@@ -61,7 +62,7 @@ def checklist(evidence: Evidence) -> str:
     ]
     if evidence.trial:
         parts += [f"**{say('The numbers are no result yet: {reasons}.', reasons='; '.join(evidence.trial))}**", ""]
-    for item in items(evidence):
+    for item in items(evidence, found):
         parts += [f"## {item.key}. {item.question}", ""]
         parts += [f"* {answer}" for answer in item.answers]
         parts += [f"* **{say('To be written')}**: {unknown}" for unknown in item.unknown]
@@ -69,13 +70,13 @@ def checklist(evidence: Evidence) -> str:
     return "\n".join(parts)
 
 
-def items(evidence: Evidence) -> Iterator[Item]:
+def items(evidence: Evidence, found: Sequence[Verdict] | None = None) -> Iterator[Item]:
     """Every question, in the order of the checklists."""
     yield from _claims(evidence)
     yield from _data(evidence)
     yield from _experiments(evidence)
     yield from _people(evidence)
-    yield from _further(evidence)
+    yield from _further(evidence, verdicts(evidence) if found is None else found)
 
 
 def _claims(evidence: Evidence) -> Iterator[Item]:
@@ -258,9 +259,9 @@ def _people(evidence: Evidence) -> Iterator[Item]:
     yield Item("E1", say("Is the use of AI assistants described?"), (), (say("which assistants were used, and for what."),))
 
 
-def _further(evidence: Evidence) -> Iterator[Item]:
+def _further(evidence: Evidence, found: Sequence[Verdict]) -> Iterator[Item]:
     """What NeurIPS asks beside."""
-    said = tuple(f"{named(verdict.label)}: {verdict.conclusion}" for verdict in verdicts(evidence))
+    said = tuple(f"{named(verdict.label)}: {verdict.conclusion}" for verdict in found)
     yield Item("NeurIPS 1", say("Do the claims match the results?"), said, (say("whether abstract and introduction say no more than this."),))
     digest = evidence.study.plan.data.get("digest", "")
     again = (

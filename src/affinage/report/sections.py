@@ -14,6 +14,7 @@ from affinage.report import (
     paired_tests,
     prompting,
     questions,
+    side_effects,
     similarity,
     strata,
     swaps,
@@ -46,6 +47,7 @@ _SECTIONS = (
     similarity.section,
     interpolation.section,
     attention.section,
+    side_effects.section,
     training.section,
     costs.section,
 )

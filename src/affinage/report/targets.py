@@ -107,9 +107,9 @@ def _intervals(found: Sequence[_Difference]) -> Table:
     text = say(
         "Differences in points, paired by question, pooled over cultures, splits and starts. (a) asks what other templates would have changed for "
         "these very adapters: by template it is the interval of every other table that does not say otherwise, by row it is the reference study's "
-        "average with a studentised bootstrap over template groups. (b) asks what new templates, a new split and new starts would have changed "
-        "together, by template. (b), corrected, takes the spread over splits alone and enlarges it for training sides that overlap, by the test "
-        "side's size over the training side's (Nadeau and Bengio 2003)."
+        "average with a studentised bootstrap over template groups (each bound the farther of its own and the jackknife's). (b) asks what new "
+        "templates, a new split and new starts would have changed together, by template. (b), corrected, takes the spread over splits alone and "
+        "enlarges it for training sides that overlap, by the test side's size over the training side's (Nadeau and Bengio 2003)."
     )
     header = ("", say("points"), LINE[0], say("effective template groups"), say("splits"))
     return Table(
