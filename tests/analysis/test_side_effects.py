@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -13,9 +15,10 @@ import torch
 from trained_study import TESTED, shared_study
 
 from affinage.analysis import AnalysisSettings, Subject, make
-from affinage.analysis.side_effects import ITEMS, WINDOW, form_of_answers, log_likelihoods, text_branches
+from affinage.analysis.side_effects import ITEMS, WINDOW, form_of_answers, letter_tokens, log_likelihoods, text_branches
 from affinage.analysis.side_material import Material, neutral_passages, neutral_set, stereotype_pairs
 from affinage.backbone import Backbone
+from affinage.evaluate import evaluate
 from affinage.methods import registry
 from affinage.records import UserError
 from affinage.report import read_evidence
@@ -26,6 +29,7 @@ from affinage.stats import clustered
 from affinage.store import read_analysis, score_frame
 from affinage.store.scores import SCORE_SCHEMA
 from study_fakes import CLEAN
+from tiny import LETTERS, encode, questions
 
 PAIRS = "more,less,kind\n" + "".join(f"red boat {n} is late,blue boat {n} is late,{'a' if n % 2 else 'b'}\n" for n in range(12))
 
@@ -143,6 +147,21 @@ def test_an_answer_is_invalid_where_its_first_token_is_no_letter_of_the_question
     found = {(what, item): value for what, item, _, value in form_of_answers(scores, (6, 7, 8, 9)).iter_rows()}
     assert [found["invalid", item] for item in "abcde"] == [0, 1, 0, 0.5, None]
     assert [found["mass", item] for item in "abcde"] == pytest.approx([0.9, 0.5, 0.7, 0.3, None])
+
+
+def test_letters_are_those_of_the_study_s_prompt_and_a_right_free_answer_is_valid(backbone: Backbone) -> None:
+    asked = encode(backbone, questions("Atlantis", 12), LETTERS)
+    frame = pl.DataFrame({"options": [list(each.rendered.mcq.options) for each in asked]})
+    plan = SimpleNamespace(tokens=backbone.tokens, dataset=SimpleNamespace(frame=frame))
+    letters = letter_tokens(cast(Any, SimpleNamespace(plan=plan, prompt=LETTERS, cultures=("Atlantis",))))
+    for each in asked:
+        assert tuple(each.continuation_ids[source][0] for source in each.rendered.order) == letters
+    scores = score_frame(evaluate(backbone, None, asked, prompt=LETTERS))
+    liked = scores.with_columns(greedy_token=pl.when(pl.int_range(pl.len()) < 5).then(letters[2]).otherwise("greedy_token"))
+    found = form_of_answers(liked, letters).filter(pl.col("what") == "invalid")["value"].to_list()
+    assert found == [0.0 if token in letters else 1.0 for token in liked["greedy_token"]]
+    assert 0 in found
+    assert 1 in found
 
 
 # A study ----------------------------------------------------------------------------------------------------------------------------------

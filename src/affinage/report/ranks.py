@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from affinage.report.evidence import Evidence
-from affinage.stats import MINIMUM_EFFECTIVE, Draws, Ranked, cell_sums, contrasts, draw, ranked, template_means, weights_of
+from affinage.report.targets import drawn
+from affinage.stats import MINIMUM_EFFECTIVE, Draws, Ranked, cell_sums, contrasts, ranked, template_means, weights_of
 
 __all__ = ["RANK_DRAWS", "leading", "rank_draws"]
 
@@ -17,15 +18,15 @@ RANK_DRAWS = 2_000
 
 
 def rank_draws(evidence: Evidence) -> Draws:
-    """The draws of the study's template groups that every rank of a report uses."""
-    return draw(evidence.study.questions["group"].drop_nulls().unique().to_list(), ("ranks", evidence.study.config.seed), RANK_DRAWS)
+    """The draws of the study's template groups that every rank of a report uses: the first of those behind its intervals."""
+    return drawn(evidence, RANK_DRAWS)
 
 
-def leading(drawn: Draws, rows: pl.DataFrame, candidates: Sequence[str]) -> tuple[Ranked, ...]:
+def leading(draws: Draws, rows: pl.DataFrame, candidates: Sequence[str]) -> tuple[Ranked, ...]:
     """Candidates by accuracy, each (run, tested culture) alike, with their probability of being first.
 
     Args:
-        drawn: of `rank_draws`.
+        draws: of `rank_draws`.
         rows: of `Evidence.rows`, with a column `candidate` beside.
         candidates: their names.
 
@@ -40,8 +41,8 @@ def leading(drawn: Draws, rows: pl.DataFrame, candidates: Sequence[str]) -> tupl
     candidate = np.array([candidates.index(name) for name in cells["candidate"]], np.int64)
     share = 1.0 / np.bincount(candidate)[candidate]
     weights = weights_of(candidate, np.arange(cells.height), share, (len(candidates), cells.height))
-    sums = cell_sums(units, groups=drawn.groups)
+    sums = cell_sums(units, groups=draws.groups)
     found = contrasts(sums, weights)
     if float(found.effective.min()) < MINIMUM_EFFECTIVE:
         return ()
-    return ranked(candidates, found.values, np.asarray(weights @ drawn.means(sums).T).T)
+    return ranked(candidates, found.values, np.asarray(weights @ draws.means(sums).T).T)

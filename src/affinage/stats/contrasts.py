@@ -41,7 +41,8 @@ class Contrasts:
     def effective(self) -> Floats:
         """Kish's effective number of template groups, 0 where a contrast has no cell; shape [contrasts]."""
         squared = (self.shares**2).sum(1)
-        return np.asarray(np.divide(self.shares.sum(1) ** 2, squared, out=np.zeros_like(squared), where=squared > 0))
+        found = np.divide(self.shares.sum(1) ** 2, squared, out=np.zeros_like(squared), where=squared > 0)
+        return np.asarray(np.round(found, 9))  # as `kish`: ten equal groups are ten
 
     def estimates(self, questions: Sequence[int], templates: Sequence[int], level: float = 0.95) -> tuple[Estimate, ...]:
         """Each contrast with its interval, as `clustered` gives it.
