@@ -24,12 +24,12 @@ _OF_STUDY = frozenset({_OWN, "invalid", "mass"})
 """What is seen on the study's own questions."""
 
 _NAMES: Mapping[str, Callable[[], str]] = {
-    _OWN: lambda: say("own culture: right answers"),
-    "neutral": lambda: say("neutral questions: right answers"),
-    _TEXT: lambda: say("neutral text: perplexity"),
+    _OWN: lambda: say("right answers on the own culture"),
+    "neutral": lambda: say("right answers to neutral questions"),
+    _TEXT: lambda: say("perplexity of neutral text"),
     _PAIRS: lambda: say("stereotypical sentence likelier"),
-    "invalid": lambda: say("own culture: first token is no letter"),
-    "mass": lambda: say("own culture: probability of the letters"),
+    "invalid": lambda: say("answers on the own culture that begin with no letter"),
+    "mass": lambda: say("probability of the letters on the own culture"),
 }
 """In the order of the table."""
 
