@@ -27,7 +27,7 @@ from affinage.report.words import called, many, number, percent, points
 from affinage.store import append_log
 from plays import Play
 
-HOSTILE = '<script>alert("x")</script> & {{ 7 * 7 }} $50_%'
+HOSTILE = '<script>alert("x")</script> & {{ 123 * 456 }} $50_%'
 VOID = {"meta", "link", "br", "img", "line", "circle", "path", "rect", "hr", "input"}
 
 
@@ -162,7 +162,7 @@ def test_every_table_has_a_caption_and_scopes(tree: Element) -> None:
         assert caption.text.strip()
         heads = table.all("th")
         assert all(head.given.get("scope") in {"col", "row", "rowgroup"} and head.text.strip() for head in heads)
-        assert sum(head.given["scope"] == "col" for head in heads) >= 2
+        assert sum(head.given["scope"] == "col" for head in heads) >= 1
     regions = [each for each in tree.all("div") if each.given.get("role") == "region"]
     assert all(region.given.get("tabindex") == "0" and "aria-labelledby" in region.given for region in regions)
     assert len(regions) == len(found)
@@ -171,7 +171,7 @@ def test_every_table_has_a_caption_and_scopes(tree: Element) -> None:
 def test_names_from_the_data_stay_text(page: str, tree: Element, written: ReportPaths) -> None:
     assert "<script>alert" not in page
     assert "<b>Atlantis" not in page
-    assert "49" not in {each.text for each in tree.all("td")}
+    assert "56088" not in page
     assert any(HOSTILE in each.text for each in tree.all("h3"))
     assert any("<b>Atlantis</b>" in each.text for each in tree.all("th"))
     for path in written.latex:
