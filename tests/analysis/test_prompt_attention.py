@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,11 @@ def eager(backbone: Backbone, adapter: Adapter, branch: Branch) -> tuple[Tensor,
         cache = DynamicCache(config=backbone.model.config)
         for layer, (key, value) in enumerate(zip(doors.keys, doors.values, strict=True)):
             cache.update(key.transpose(0, 1)[None], value.transpose(0, 1)[None], layer)
-    backbone.model.set_attn_implementation("eager")
-    try:
-        position = torch.arange(slots, slots + len(ids))[None]
-        found = backbone.model(
-            inputs_embeds=embedded[None], position_ids=position, past_key_values=cache, use_cache=cache is not None, output_attentions=True
-        )
-    finally:
-        backbone.model.set_attn_implementation("affinage")
+    # On a copy: asked for its weights, a model of transformers keeps hooks on its layers.
+    model = copy.deepcopy(backbone.model)
+    model.set_attn_implementation("eager")
+    position = torch.arange(slots, slots + len(ids))[None]
+    found = model(inputs_embeds=embedded[None], position_ids=position, past_key_values=cache, use_cache=cache is not None, output_attentions=True)
     return torch.cat(found.attentions), torch.cat([torch.ones(slots, dtype=torch.bool), ids < 0])
 
 
