@@ -61,7 +61,7 @@ def section(cells: Cells) -> Section | None:
             Picture(
                 f"training-{slug(label)}",
                 say("Training loss: {label}", label=named(label)),
-                say("Thin: each run; thick: their mean. A run's steps are averaged in {count} parts.", count=_PARTS),
+                say("Thin: each run; thick: their mean. Longer runs are averaged in {count} parts.", count=_PARTS),
                 say(
                     "Training loss of {label}: {first} at the beginning, {last} at the end, mean over runs",
                     label=named(label),
