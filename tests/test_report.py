@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -380,7 +381,22 @@ def test_latex_escapes_what_latex_would_read(evidence: Evidence) -> None:
     text = latex_table(table)
     assert r"\caption{5 \% of a\_b \& \{c\}. " in text
     assert r"\quad own $-$ untouched & +1.0 (0.5) &  &  & 3--4 \\" in text
-    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+    assert text.count(r"\begin{") == text.count(r"\end{") == 3
+    assert "LuaLaTeX" not in text
+    assert "LuaLaTeX" in latex_table(replace(table, notes=("떡국",)))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def test_latex_reads_every_table(tmp_path: Path) -> None:
+    paths = build_report(Play().write(tmp_path))
+    names = sorted(path.name for path in paths.latex)
+    assert len(names) > 10
+    body = "\n".join(rf"\input{{{name}}}\clearpage" for name in names)
+    head = r"\documentclass{article}\usepackage{booktabs,adjustbox}\usepackage[T1]{fontenc}"
+    (paths.folder / "latex" / "all.tex").write_text(rf"{head}\begin{{document}}{body}\end{{document}}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    run = subprocess.run(command, cwd=paths.folder / "latex", capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-2000:]
 
 
 def test_figures_are_the_same_bytes_for_the_same_numbers(evidence: Evidence, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_everything_is_on_the_page_in_latex_and_in_the_long_form(report: Path, f
         assert all(f"* {note}" in page for note in table.notes)
         assert (report / "latex" / f"{table.key}.tex").exists()
         assert len({len(row) for row in (table.header, *table.rows)}) == 1
-    assert r"\par\smallskip What is format" in (report / "latex" / "controls-lora-pooled.tex").read_text()
+    assert "\nWhat is format" in (report / "latex" / "controls-lora-pooled.tex").read_text()
     with (report / "csv" / "cells.csv").open(encoding="utf-8") as file:
         own = [row for row in csv.DictReader(file) if row["tested_culture"] == "format-control" and row["reading"] == "choice"]
     assert [float(row["accuracy"]) for row in own] == pytest.approx([7 / 24, 7 / 24])

@@ -1,4 +1,4 @@
-"""Tables as LaTeX, for the package `booktabs`."""
+"""Tables as LaTeX, for the packages `booktabs` and `adjustbox`."""
 
 from __future__ import annotations
 
@@ -39,16 +39,26 @@ _ESCAPES = str.maketrans(
     }
 )
 
+_SCRIPTS = "% It has letters that pdfLaTeX's T1 fonts lack: use LuaLaTeX or XeLaTeX with a font of that script."
+
+_LATIN = 0x17F
+"""The last letter of Latin Extended-A, which T1 fonts have."""
+
 
 def table(content: Table) -> str:
-    """A floating table; caption and label are the table's title, text and key."""
+    """A floating table; caption and label are the table's title, text and key.
+
+    A table wider than the page is shrunk to it, and its notes are one paragraph, since a float must fit on one page.
+    """
     lines = [
-        f"% {content.key}.tex, written by affinage report; needs \\usepackage{{booktabs}} and \\usepackage[T1]{{fontenc}}",
+        f"% {content.key}.tex, written by affinage report; needs \\usepackage{{booktabs,adjustbox}} and \\usepackage[T1]{{fontenc}}",
+        *([_SCRIPTS] if _beyond_latin(content) else []),
         r"\begin{table}",
         r"\centering",
         r"\small",
         rf"\caption{{{_text(_NUMBER.sub('', content.title))}. {_text(content.text)}}}",
         rf"\label{{tab:{content.key}}}",
+        r"\begin{adjustbox}{max width=\textwidth}",
         rf"\begin{{tabular}}{{l{'r' * (len(content.header) - 1)}}}",
         r"\toprule",
         _line(content.header),
@@ -58,8 +68,8 @@ def table(content: Table) -> str:
         if place in content.rules and place:
             lines.append(r"\midrule")
         lines.append(_line(row))
-    notes = [rf"\par\smallskip {_text(note)}" for note in content.notes]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}", ""])
+    notes = [r"\par\smallskip{\raggedright\footnotesize", *map(_text, content.notes), r"\par}"] if content.notes else []
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", *notes, r"\end{table}", ""])
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -70,3 +80,8 @@ def _line(cells: Iterable[str]) -> str:
 def _text(text: str) -> str:
     """Plain text as LaTeX."""
     return text.translate(_ESCAPES)
+
+
+def _beyond_latin(content: Table) -> bool:
+    """Whether a letter of the table is of another script than Latin."""
+    return any(letter.isalpha() and ord(letter) > _LATIN for row in (content.header, *content.rows, content.notes) for cell in row for letter in cell)
