@@ -109,11 +109,21 @@ def tokens(config: ModelConfig) -> Tokens:
     place = resolve(config.id)
     revision = config.revision or "main"
     tokenizer = _from_hub(lambda: AutoTokenizer.from_pretrained(_folder(place), revision=revision, **_gguf(place)), config.id)
+    if _gguf(place):
+        _own_ends(tokenizer, configuration(place))
     try:
         stops = GenerationConfig.from_pretrained(_folder(place), revision=revision).eos_token_id
     except OSError:  # a model without generation_config.json stops at its tokenizer's end-of-text token
         stops = None
     return Tokens(tokenizer, stops if stops is not None else (), config.template_arguments)
+
+
+def _own_ends(tokenizer: Any, settings: PretrainedConfig) -> None:
+    """Gives a GGUF file's tokenizer the tokens that the file names for begin and end: transformers 5.17 swaps the two of Llama's kind."""
+    for name in ("bos_token", "eos_token"):
+        number = getattr(settings, f"{name}_id", None)
+        if isinstance(number, int) and number != getattr(tokenizer, f"{name}_id"):
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(number))
 
 
 def configuration(place: Path | str, revision: str | None = None) -> PretrainedConfig:

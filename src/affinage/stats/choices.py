@@ -33,7 +33,7 @@ def option_matrix(lists: pl.Series) -> Floats:
     if lists.null_count() or (len(lengths) and lengths.min() < 1):
         raise ValueError("a question without options")
     matrix = np.full((len(lists), int(lengths.max()) if len(lengths) else 0), np.nan)
-    matrix[_places(lengths)] = lists.explode(empty_as_null=False).to_numpy()
+    matrix[_places(lengths)] = lists.to_arrow().flatten().to_numpy(zero_copy_only=False)
     return matrix
 
 
