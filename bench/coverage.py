@@ -20,19 +20,23 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import invented_studies as invented
 import numpy as np
-import scipy
-from invented_studies import INTERVALS, Cell
+import numpy.typing as npt
+import scipy.stats
+from invented_studies import GAIN, SHARE, STARTS, Design, Studies
 
 from affinage.bench.page import grid, listed, write_files
-from affinage.stats import MINIMUM_SPLITS
+from affinage.stats import MINIMUM_EFFECTIVE, MINIMUM_SPLITS, draw_groups
 from affinage.stats.bootstrap import Floats
+from affinage.stats.intervals import effective_groups, jackknife
+from affinage.stats.procedure import decompose, resampled
+from affinage.stats.studentised import bootstrap_t
 from affinage.store import checkout, provenance, write_json
 
 TEMPLATES, ROWS, CORRELATIONS, SPLITS = (10, 20, 30, 60, 120, 300), ("equal", "blend"), (0.2, 0.5, 0.9), (1, 3, 6)
@@ -41,16 +45,28 @@ TEMPLATES, ROWS, CORRELATIONS, SPLITS = (10, 20, 30, 60, 120, 300), ("equal", "b
 BLOCK, LARGE, MARK = 50, 60, 0.93
 """Studies with the same sides; templates above which half as many studies do; what a cell must reach."""
 
+DRAWS, LEVEL, ROUNDING = 999, 0.95, 1e-7
+"""Draws of a studentised interval; what an interval promises; a deviation below which sums of squares are rounding."""
 
-def measure(cell: Cell, sizes: Callable[[np.random.Generator, int], Floats], studies: int) -> dict[str, Any]:
+INTERVALS = {
+    "template": "(a) by template",
+    "row-jackknife": "(a) by row, jackknife",
+    "quantiles": "the same, studentised alone",
+    "row": "(a) by row, as given",
+    "procedure": "(b)",
+    "corrected": "(b), corrected",
+}
+
+
+def measure(cell: Design, sizes: Callable[[np.random.Generator, int], Floats], studies: int) -> dict[str, Any]:
     """Every interval's coverage in one cell."""
     held: dict[str, list[Floats]] = {kind: [] for kind in INTERVALS}
     width: dict[str, list[Floats]] = {kind: [] for kind in INTERVALS}
     began = time.process_time()
     studies = studies if cell.templates <= LARGE else studies // 2
     for number in range(math.ceil(studies / BLOCK)):
-        drawn = invented.invent(cell, sizes, number, min(BLOCK, studies - number * BLOCK))
-        for kind, truth, low, high in invented.intervals(drawn, number, cell):
+        drawn = invented.worthwhile(cell, sizes, number, min(BLOCK, studies - number * BLOCK))
+        for kind, truth, low, high in intervals(drawn, number, cell):
             held[kind].append(np.where(np.isnan(low), np.nan, (low <= truth) & (truth <= high)))
             width[kind].append(high - low)
     found: dict[str, Any] = {"seconds": round(time.process_time() - began, 1)}
@@ -74,8 +90,8 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000, help="invented studies per cell")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     given = parser.parse_args()
-    cells = [Cell(*values) for values in itertools.product(given.templates, ROWS, CORRELATIONS, given.splits)]
-    cells += [Cell(templates, "equal", 0.5, splits, shared=True) for templates in (30, 120) for splits in given.splits if splits >= MINIMUM_SPLITS]
+    cells = [Design(*values) for values in itertools.product(given.templates, ROWS, CORRELATIONS, given.splits)]
+    cells += [Design(templates, "equal", 0.5, splits, shared=True) for templates in (30, 120) for splits in given.splits if splits >= MINIMUM_SPLITS]
     record = _record(given)
     file = given.out / "coverage.json"
     if file.exists():
@@ -94,10 +110,110 @@ def main() -> None:
     write_files(given.out, "coverage", record, page(record))
 
 
+# The intervals of `affinage.stats`, for many studies at once -----------------------------------------------------------------------------
+
+
+def intervals(studies: Studies, number: int, cell: Design) -> Iterator[tuple[str, Floats, Floats, Floats]]:
+    """Per kind of interval: truth, lower and upper bounds, NaN where the code gives none; shape [studies] each."""
+    runs = studies.total.shape[1]
+    weight = np.full(runs, 1 / runs)
+    there = (studies.count > 0).astype(np.float64)
+    accuracy = np.divide(studies.total, studies.count, out=np.zeros_like(studies.total), where=studies.count > 0)
+    adapters, everywhere = studies.worth @ weight, np.full(len(studies.total), GAIN)
+    bounds = {}
+    for kind, total, count in (("template", accuracy, there), ("row-jackknife", studies.total, studies.count)):
+        value, error = jackknife(total, count, weight)
+        effective = effective_groups(count, weight)
+        bounds[kind] = _bounds(value, error, effective - 1, refused=effective < MINIMUM_EFFECTIVE)
+        yield kind, adapters, *bounds[kind]
+    low, high = _studentised(studies, weight, number, cell)
+    yield "quantiles", adapters, low, high
+    yield "row", adapters, np.minimum(low, bounds["row-jackknife"][0]), np.maximum(high, bounds["row-jackknife"][1])
+    effective = effective_groups(there, weight)
+    nothing = np.full(len(studies.total), np.nan)
+    if cell.splits < MINIMUM_SPLITS:
+        yield "procedure", everywhere, nothing, nothing
+        yield "corrected", everywhere, nothing, nothing
+        return
+    found = decompose(accuracy, there, weight, studies.split)
+    refused = effective < MINIMUM_EFFECTIVE
+    yield "procedure", everywhere, *_bounds(found.value, np.sqrt(found.variance), found.degrees, refused=refused)
+    error = np.sqrt(resampled(accuracy, there, weight, studies.split, SHARE / (1 - SHARE)))
+    yield "corrected", everywhere, *_bounds(found.value, error, cell.splits - 1, refused=refused)
+
+
+def _bounds(value: Floats, error: Floats, degrees: Floats | float, *, refused: bool) -> tuple[Floats, Floats]:
+    half = np.full_like(value, np.nan) if refused else scipy.stats.t.ppf((1 + LEVEL) / 2, degrees) * error
+    return value - half, value + half
+
+
+def _studentised(studies: Studies, weight: Floats, number: int, cell: Design) -> tuple[Floats, Floats]:
+    """The studentised bounds of each study; the starts of a split have the same rows and are one cell."""
+    first = np.arange(0, len(studies.split), STARTS)
+    total, count = np.add.reduceat(studies.total, first, axis=1) / STARTS, studies.count[first]
+    weights = np.add.reduceat(weight, first)
+    if effective_groups(count, weights) < MINIMUM_EFFECTIVE:
+        nothing = np.full(len(total), np.nan)
+        return nothing, nothing
+    counts = draw_groups(total.shape[2], DRAWS, ("coverage", cell.name, number))
+    value, error, quantiles = pivots(total, count, weights, counts)
+    expected = bootstrap_t(total[0], count, weights, counts, LEVEL)
+    np.testing.assert_allclose((error[0], *quantiles[:, 0]), (expected[0], *expected[1]), rtol=1e-6, err_msg=cell.name)
+    quantiles = np.where(np.isfinite(quantiles).all(0), quantiles, np.nan)
+    return value - quantiles[1] * error, value - quantiles[0] * error
+
+
+def pivots(total: Floats, count: Floats, weight: Floats, counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """`stats.studentised.bootstrap_t` of many studies with the same rows, its squares multiplied out: few large matrix products.
+
+    With A_c a cell's weight over its size and m_c its mean in a draw, sum_g k_g (sum_c A_c (t_cg - m_c n_cg))^2 is a sum over pairs of cells of
+    products of draws with t t', t n' and n n'.
+
+    Args:
+        total: shape [studies, cells, groups].
+        count: shape [cells, groups].
+        weight: shape [cells].
+        counts: shape [draws, groups].
+
+    Returns:
+        Value and error, shape [studies]; quantiles, shape [2, studies], NaN where too many draws lack a cell.
+    """
+    studies, cells, groups = total.shape
+    drawn = np.concatenate([np.ones((1, groups)), counts])
+    drawn = drawn[(drawn @ count.T > 0).all(1)]
+    sizes = drawn @ count.T
+    share = weight / sizes
+
+    def over(products: Floats) -> Floats:
+        return np.asarray((drawn @ products.reshape(-1, groups).T).reshape(len(drawn), *products.shape[:-1]))
+
+    means = over(total) / sizes[:, None]
+    variances = np.zeros((len(drawn), studies))
+    for one in range(cells):
+        for other in range(cells):
+            both = (share[:, one] * share[:, other])[:, None]
+            crossed = over(total[:, one] * count[other]) * means[:, :, other]
+            sized = over((count[one] * count[other])[None]) * means[:, :, one] * means[:, :, other]
+            if other >= one:
+                variances += (1 + (other > one)) * both * over(total[:, one] * total[:, other])
+            variances += both * (sized - 2 * crossed)
+    there = int((count.sum(0) > 0).sum())
+    values, errors = means @ weight, np.sqrt(there / (there - 1) * np.maximum(variances, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(np.abs(values - values[0]) < ROUNDING, 0.0, (values - values[0]) / np.where(errors < ROUNDING, 0.0, errors))[1:]
+    enough = len(found) >= 0.99 * len(counts)
+    levels = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    return values[0], errors[0], np.quantile(found, levels, axis=0, method="inverted_cdf") if enough else np.full((2, studies), np.nan)
+
+
+# The page ------------------------------------------------------------------------------------------------------------------------------
+
+
 def _record(given: argparse.Namespace) -> dict[str, Any]:
     """What a result is called and made with, without any cell."""
     made = provenance("cpu", 1, checkout())
     settings = {"studies per cell": f"{given.studies}, half as many above {LARGE} templates", **invented.about(given.blend)}
+    settings |= {"draws of a studentised interval": DRAWS, "interval": LEVEL}
     return {
         "command": shlex.join(["python", *sys.argv]).replace(given.blend or "\0", "path/to/blend"),
         "affinage": f"{made.affinage}, commit {made.commit or 'unknown'}{' with changes' if made.dirty else ''}",

@@ -19,16 +19,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import invented_studies as invented
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import scipy
-import scipy.stats
+from invented_studies import ACCURACIES, AVERAGES, MOST_ROWS, NULLS, OF_A_CULTURE, PRESENT, worthless
 
 import affinage
-from affinage import seeds
 from affinage.stats import Contrasts, contrasts, weights_of
-from affinage.stats.bootstrap import CellSums
 from affinage.stats.paired_tests import family_p_values
 from affinage.store import checkout, write_atomically, write_json
 
@@ -36,33 +34,9 @@ LEVEL = 0.05
 DRAWS = 999
 """Of signs, in each study."""
 
-ACCURACIES = (0.742, 0.724, 0.681, 0.662, 0.620, 0.551)
-"""Of every model on each culture: the reference study's untouched model."""
-
 TEMPLATES = (20, 60, 300)
 CORRELATIONS = (0.2, 0.5, 0.9)
-ALIKE, UNLIKE = "alike", "equal mean"
-NULLS = (ALIKE, UNLIKE)
-AVERAGES = ("template", "row")
 FAMILIES = ("own", "transfer")
-
-PRESENT = 0.8
-"""Share of the templates that a culture has a question of."""
-
-ROWS = (math.log(35), 1.13, 1_092)
-"""Questions of a culture and template: log of the median, deviation of the log, largest. With them the top tenth of the templates holds 44 % of the
-rows, as in BLEnD's questions when they are made again."""
-
-PAIRED = 0.15
-"""Share of the templates that have a near-duplicate: the two are one group."""
-
-ACROSS_CULTURES = 0.5
-"""Share of a template's difficulty that all cultures have in common."""
-
-WITH_UNTOUCHED, AMONG_ADAPTERS = 0.6, 0.8
-"""Correlations between the models' answers to a question, before they are right or wrong."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,60 +90,6 @@ def main() -> None:
                     write(found, given.out)
 
 
-# Studies in which there is nothing to find ---------------------------------------------------------------------------------------------
-
-
-def study(templates: int, correlation: float, null: str, number: int) -> dict[str, CellSums]:
-    """Paired differences of every adapter on every culture (cell 6 * adapter + culture), by each average.
-
-    An answer is right where a normal number lies above the culture's threshold. The number is sqrt(r) * (the template's) + sqrt(1 - r) * (the
-    question's), r the correlation inside a template; the models' numbers are correlated with each other. Alike: adapters and the untouched model
-    have the same r, so any two of them could change places. Equal mean: adapters have 1.1 - r, so that they are right as often, but not on the same
-    kind of template, and a group's difference is not symmetric around zero.
-    """
-    rng = seeds.generator("false positives", templates, correlation, null, number)
-    cultures = len(ACCURACIES)
-    median, deviation, most = ROWS
-    rows = np.minimum(np.ceil(rng.lognormal(median, deviation, (templates, cultures))), most).astype(np.int64)
-    rows *= rng.random((templates, cultures)) < PRESENT
-    twins = int(PAIRED * templates / 2)
-    group = np.concatenate([np.repeat(np.arange(twins), 2), np.arange(twins, templates - twins)])
-    threshold = scipy.stats.norm.ppf(1 - np.array(ACCURACIES))
-    shared, own = mixed(rng, (templates, 1)), mixed(rng, (templates, cultures))
-    template = math.sqrt(ACROSS_CULTURES) * shared + math.sqrt(1 - ACROSS_CULTURES) * own
-    sizes = rows.ravel()
-    place = np.repeat(np.arange(sizes.size), sizes)
-    question = mixed(rng, (place.size,))
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])[sizes > 0]
-    right = np.zeros((1 + cultures, sizes.size))
-    for model in range(1 + cultures):
-        r = correlation if model == 0 or null == ALIKE else 1.1 - correlation
-        bar = (threshold - math.sqrt(r) * template[model]).ravel()[place] / math.sqrt(1 - r)
-        right[model, sizes > 0] = np.add.reduceat((question[model] > bar).astype(np.float64), starts)
-    difference = (right[1:] - right[0]).reshape(cultures, templates, cultures)
-    member = (group[:, None] == np.arange(group.max() + 1)).astype(np.float64)
-    names = tuple(f"g{k}" for k in range(member.shape[1]))
-    found = {}
-    for average in AVERAGES:
-        count = rows.astype(np.float64) if average == "row" else (rows > 0).astype(np.float64)
-        earned = difference if average == "row" else np.divide(difference, rows, out=np.zeros_like(difference), where=rows > 0)
-        total = np.einsum("atc,tg->acg", earned, member).reshape(cultures * cultures, -1)
-        counts = np.broadcast_to((count.T @ member)[None], (cultures, cultures, member.shape[1])).reshape(total.shape)
-        found[average] = CellSums(total, counts, pl.Series(range(len(total))), names)
-    return found
-
-
-def mixed(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Standard normal numbers of the untouched model and of every adapter, correlated; shape [1 + adapters, *shape]."""
-    adapters = len(ACCURACIES)
-    drawn = rng.standard_normal((3 + adapters, *shape), np.float32)
-    found = math.sqrt(1 - AMONG_ADAPTERS) * drawn[2:]
-    found += math.sqrt(WITH_UNTOUCHED) * drawn[0]
-    found[1:] += math.sqrt(AMONG_ADAPTERS - WITH_UNTOUCHED) * drawn[1]
-    found[0] += (math.sqrt(1 - WITH_UNTOUCHED) - math.sqrt(1 - AMONG_ADAPTERS)) * drawn[2]
-    return np.asarray(found, np.float32)
-
-
 # What the tests say of them ------------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +101,7 @@ def measured(templates: int, correlation: float, null: str, studies: int) -> Ite
     cells = {"own": places[own], "transfer": places[~own]}
     kept: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for number in range(studies):
-        for average, sums in study(templates, correlation, null, number).items():
+        for average, sums in worthless(templates, correlation, null, number).items():
             for family, chosen in cells.items():
                 weights = weights_of(np.arange(chosen.size), chosen, np.ones(chosen.size), (chosen.size, places.size))
                 kept.setdefault((average, family), []).append(judged(contrasts(sums, weights), (templates, correlation, null, number)))
@@ -240,7 +160,12 @@ def write(found: list[Cell], folder: Path) -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__, "polars": pl.__version__}
     command = " ".join(("python bench/false_positives.py", *sys.argv[1:]))
     about = {"command": command, "affinage": affinage.__version__, "commit": commit, "versions": versions, "machine": platform.processor() or "cpu"}
-    settings = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int | float | tuple) and name != "HEADER"}
+    settings = {
+        **{"LEVEL": LEVEL, "DRAWS": DRAWS, "ACCURACIES": ACCURACIES, "TEMPLATES": TEMPLATES, "CORRELATIONS": CORRELATIONS},
+        **{"NULLS": NULLS, "AVERAGES": AVERAGES, "FAMILIES": FAMILIES, "PRESENT": PRESENT},
+        "ROWS": (OF_A_CULTURE.mean, OF_A_CULTURE.deviation, MOST_ROWS),
+        **{name: getattr(invented, name) for name in ("PAIRED", "ACROSS_CULTURES", "WITH_UNTOUCHED", "AMONG_ADAPTERS")},
+    }
     write_json(
         folder / "false-positives.json", {"bench": "false positives", **about, "settings": settings, "cells": [asdict(cell) for cell in found]}
     )

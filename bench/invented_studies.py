@@ -1,25 +1,70 @@
-"""Invented studies whose truth is known, and the intervals that `affinage.stats` gives for them (see coverage.py)."""
+"""Studies that are invented, so that the truth about them is known: what bench/coverage.py and bench/false_positives.py count on.
+
+    worthwhile       runs whose worth is drawn (does an interval hold it?). A row's difference is drawn as such, so that two rows of a template have
+                     exactly the correlation that was asked for
+    worthless        adapters that change nothing, six cultures, one untouched model that all are compared with (is a difference named all the same?).
+                     Every model's answers are drawn, so that models answer as alike as trained ones do and a difference may be skewed
+
+Templates are as uneven as BLEnD's in both. What comes back are sums per template group, as `affinage.stats` makes them of a study's rows.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import scipy.stats
 
 from affinage import data, seeds
 from affinage.config import DataConfig
-from affinage.stats import MINIMUM_EFFECTIVE, MINIMUM_SPLITS, draw_groups
-from affinage.stats.bootstrap import Floats
-from affinage.stats.intervals import effective_groups, jackknife
-from affinage.stats.procedure import decompose, resampled
-from affinage.stats.studentised import bootstrap_t
+from affinage.stats.bootstrap import CellSums, Floats
 
-STARTS, SHARE, EQUAL = 2, 0.2, 8
-"""Runs per split; the test side's share of the pool of templates; rows per template where all have the same."""
+# Rows of a template --------------------------------------------------------------------------------------------------------------------
+
+EQUAL, MOST_ROWS = 8, 1092
+"""Rows per template where all have the same; of BLEnD's largest."""
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """Log-normal rows per template, from 1 to `MOST_ROWS`."""
+
+    mean: float
+    """Of the logarithm."""
+    deviation: float
+    whole: Callable[[Floats], Floats]
+    """Makes them whole numbers."""
+
+    def drawn(self, rng: np.random.Generator, shape: int | tuple[int, ...]) -> Floats:
+        """As many as the shape says."""
+        return np.clip(self.whole(rng.lognormal(self.mean, self.deviation, shape)), 1, MOST_ROWS)
+
+
+POOLED = Uneven(3.284, 1.638, np.round)
+"""Fitted to BLEnD's rows per template over its 16 cultures."""
+
+OF_A_CULTURE = Uneven(math.log(35), 1.13, np.ceil)
+"""Of one culture. The top tenth of the templates holds 44 % of the rows, as in BLEnD's questions when they are made again."""
+
+
+def sizes_of(kind: str, blend: str) -> Callable[[np.random.Generator, int], Floats]:
+    """How many rows each template has: all the same, or drawn from the counts of BLEnD's templates in all cultures."""
+    if kind == "equal":
+        return lambda rng, pool: np.full(pool, float(EQUAL))
+    if not blend:
+        return POOLED.drawn
+    real = data.load(DataConfig(source="blend", path=blend)).row_counts["rows"].to_numpy().astype(np.float64)
+    return lambda rng, pool: rng.choice(real, pool)
+
+
+# Runs that are worth something ---------------------------------------------------------------------------------------------------------
+
+STARTS, SHARE = 2, 0.2
+"""Runs per split; the test side's share of the pool of templates."""
 
 GAIN, RIGHT, WRONG = 0.10, 0.25, 0.15
 """A row's difference is +1 with probability RIGHT plus what its run is worth, -1 with probability WRONG, else 0; its mean is GAIN."""
@@ -27,25 +72,10 @@ GAIN, RIGHT, WRONG = 0.10, 0.25, 0.15
 OF_SPLIT, OF_START, SAME = 0.03, 0.02, 0.8
 """Deviations of a run's worth; the probability that a template answers in a run as it does in general."""
 
-LOG_MEAN, LOG_DEVIATION, MOST_ROWS = 3.284, 1.638, 1092
-"""Of the logarithm of BLEnD's rows per template, over its 16 cultures: without the data the rows are log-normal with these, from 1 to so many."""
-
-DRAWS, LEVEL, ROUNDING = 999, 0.95, 1e-7
-"""Draws of a studentised interval; what an interval promises; a deviation below which sums of squares are rounding."""
-
-INTERVALS = {
-    "template": "(a) by template",
-    "row-jackknife": "(a) by row, jackknife",
-    "quantiles": "the same, studentised alone",
-    "row": "(a) by row, as given",
-    "procedure": "(b)",
-    "corrected": "(b), corrected",
-}
-
 
 @dataclass(frozen=True)
-class Cell:
-    """One place of the grid."""
+class Design:
+    """What a study is like: one place of the grid of bench/coverage.py."""
 
     templates: int
     rows: str
@@ -62,7 +92,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Studies:
-    """Invented studies with the same sides and rows; arrays as `stats.CellSums` has them, a cell being a run."""
+    """Studies with the same sides and rows; arrays as `stats.CellSums` has them, a cell being a run."""
 
     total: Floats
     """Sums of differences; shape [studies, runs, groups]."""
@@ -73,26 +103,26 @@ class Studies:
     """The runs' true mean differences; shape [studies, runs]."""
 
 
-def invent(cell: Cell, sizes: Callable[[np.random.Generator, int], Floats], number: int, studies: int) -> Studies:
+def worthwhile(design: Design, sizes: Callable[[np.random.Generator, int], Floats], number: int, studies: int) -> Studies:
     """Draws studies whose rows of one template have exactly the wanted correlation within a run.
 
     Each template has a uniform number, each run takes it over with probability `SAME` or draws another, and each row takes its run's over
     with probability sqrt(correlation) or draws its own; where the number falls says whether the row is +1, -1 or 0.
     """
-    rng = seeds.generator("coverage", cell.name, number)
-    pool = round(cell.templates / SHARE)
-    tested = np.stack([rng.permutation(pool) < cell.templates for _ in range(cell.splits)])
+    rng = seeds.generator("coverage", design.name, number)
+    pool = round(design.templates / SHARE)
+    tested = np.stack([rng.permutation(pool) < design.templates for _ in range(design.splits)])
     rows = sizes(rng, pool)
-    if cell.shared:
+    if design.shared:
         trained = ~tested
         of_split = rng.normal(0, OF_SPLIT, (studies, pool)) @ trained.T / np.sqrt(trained.sum(1))
     else:
-        of_split = rng.normal(0, OF_SPLIT, (studies, cell.splits))
-    worth = np.repeat(of_split, STARTS, axis=1) + rng.normal(0, OF_START, (studies, cell.splits * STARTS))
+        of_split = rng.normal(0, OF_SPLIT, (studies, design.splits))
+    worth = np.repeat(of_split, STARTS, axis=1) + rng.normal(0, OF_START, (studies, design.splits * STARTS))
     worth = np.clip(worth, -RIGHT, 1 - RIGHT - WRONG)
     union = np.flatnonzero(tested.any(0))
     general = rng.random((studies, pool))
-    split = np.repeat(np.arange(cell.splits), STARTS)
+    split = np.repeat(np.arange(design.splits), STARTS)
     total, count = np.zeros((studies, len(split), len(union))), np.zeros((len(split), len(union)))
     for run, side in enumerate(split):
         here = np.flatnonzero(tested[side])
@@ -101,7 +131,7 @@ def invent(cell: Cell, sizes: Callable[[np.random.Generator, int], Floats], numb
         right = (RIGHT + worth[:, run])[:, None]
         whole = (taken < right).astype(np.int64) - (taken > 1 - WRONG)
         many = np.broadcast_to(rows[here].astype(np.int64), taken.shape)
-        alike = rng.binomial(many, math.sqrt(cell.correlation))
+        alike = rng.binomial(many, math.sqrt(design.correlation))
         plus = rng.binomial(many - alike, right)
         minus = rng.binomial(many - alike - plus, np.minimum(1.0, WRONG / (1 - right)))
         total[:, run, columns] = alike * whole + plus - minus
@@ -109,112 +139,9 @@ def invent(cell: Cell, sizes: Callable[[np.random.Generator, int], Floats], numb
     return Studies(total, count, split, GAIN + worth)
 
 
-def intervals(studies: Studies, number: int, cell: Cell) -> Iterator[tuple[str, Floats, Floats, Floats]]:
-    """Per kind of interval: truth, lower and upper bounds, NaN where the code gives none; shape [studies] each."""
-    runs = studies.total.shape[1]
-    weight = np.full(runs, 1 / runs)
-    there = (studies.count > 0).astype(np.float64)
-    accuracy = np.divide(studies.total, studies.count, out=np.zeros_like(studies.total), where=studies.count > 0)
-    adapters, everywhere = studies.worth @ weight, np.full(len(studies.total), GAIN)
-    bounds = {}
-    for kind, total, count in (("template", accuracy, there), ("row-jackknife", studies.total, studies.count)):
-        value, error = jackknife(total, count, weight)
-        effective = effective_groups(count, weight)
-        bounds[kind] = _bounds(value, error, effective - 1, refused=effective < MINIMUM_EFFECTIVE)
-        yield kind, adapters, *bounds[kind]
-    low, high = _studentised(studies, weight, number, cell)
-    yield "quantiles", adapters, low, high
-    yield "row", adapters, np.minimum(low, bounds["row-jackknife"][0]), np.maximum(high, bounds["row-jackknife"][1])
-    effective = effective_groups(there, weight)
-    nothing = np.full(len(studies.total), np.nan)
-    if cell.splits < MINIMUM_SPLITS:
-        yield "procedure", everywhere, nothing, nothing
-        yield "corrected", everywhere, nothing, nothing
-        return
-    found = decompose(accuracy, there, weight, studies.split)
-    refused = effective < MINIMUM_EFFECTIVE
-    yield "procedure", everywhere, *_bounds(found.value, np.sqrt(found.variance), found.degrees, refused=refused)
-    error = np.sqrt(resampled(accuracy, there, weight, studies.split, SHARE / (1 - SHARE)))
-    yield "corrected", everywhere, *_bounds(found.value, error, cell.splits - 1, refused=refused)
-
-
-def _bounds(value: Floats, error: Floats, degrees: Floats | float, *, refused: bool) -> tuple[Floats, Floats]:
-    half = np.full_like(value, np.nan) if refused else scipy.stats.t.ppf((1 + LEVEL) / 2, degrees) * error
-    return value - half, value + half
-
-
-def _studentised(studies: Studies, weight: Floats, number: int, cell: Cell) -> tuple[Floats, Floats]:
-    """The studentised bounds of each study; the starts of a split have the same rows and are one cell."""
-    first = np.arange(0, len(studies.split), STARTS)
-    total, count = np.add.reduceat(studies.total, first, axis=1) / STARTS, studies.count[first]
-    weights = np.add.reduceat(weight, first)
-    if effective_groups(count, weights) < MINIMUM_EFFECTIVE:
-        nothing = np.full(len(total), np.nan)
-        return nothing, nothing
-    counts = draw_groups(total.shape[2], DRAWS, ("coverage", cell.name, number))
-    value, error, quantiles = pivots(total, count, weights, counts)
-    expected = bootstrap_t(total[0], count, weights, counts, LEVEL)
-    np.testing.assert_allclose((error[0], *quantiles[:, 0]), (expected[0], *expected[1]), rtol=1e-6, err_msg=cell.name)
-    quantiles = np.where(np.isfinite(quantiles).all(0), quantiles, np.nan)
-    return value - quantiles[1] * error, value - quantiles[0] * error
-
-
-def pivots(total: Floats, count: Floats, weight: Floats, counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-    """`stats.studentised.bootstrap_t` of many studies with the same rows, its squares multiplied out: few large matrix products.
-
-    With A_c a cell's weight over its size and m_c its mean in a draw, sum_g k_g (sum_c A_c (t_cg - m_c n_cg))^2 is a sum over pairs of cells of
-    products of draws with t t', t n' and n n'.
-
-    Args:
-        total: shape [studies, cells, groups].
-        count: shape [cells, groups].
-        weight: shape [cells].
-        counts: shape [draws, groups].
-
-    Returns:
-        Value and error, shape [studies]; quantiles, shape [2, studies], NaN where too many draws lack a cell.
-    """
-    studies, cells, groups = total.shape
-    drawn = np.concatenate([np.ones((1, groups)), counts])
-    drawn = drawn[(drawn @ count.T > 0).all(1)]
-    sizes = drawn @ count.T
-    share = weight / sizes
-
-    def over(products: Floats) -> Floats:
-        return np.asarray((drawn @ products.reshape(-1, groups).T).reshape(len(drawn), *products.shape[:-1]))
-
-    means = over(total) / sizes[:, None]
-    variances = np.zeros((len(drawn), studies))
-    for one in range(cells):
-        for other in range(cells):
-            both = (share[:, one] * share[:, other])[:, None]
-            crossed = over(total[:, one] * count[other]) * means[:, :, other]
-            sized = over((count[one] * count[other])[None]) * means[:, :, one] * means[:, :, other]
-            if other >= one:
-                variances += (1 + (other > one)) * both * over(total[:, one] * total[:, other])
-            variances += both * (sized - 2 * crossed)
-    there = int((count.sum(0) > 0).sum())
-    values, errors = means @ weight, np.sqrt(there / (there - 1) * np.maximum(variances, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(np.abs(values - values[0]) < ROUNDING, 0.0, (values - values[0]) / np.where(errors < ROUNDING, 0.0, errors))[1:]
-    enough = len(found) >= 0.99 * len(counts)
-    levels = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return values[0], errors[0], np.quantile(found, levels, axis=0, method="inverted_cdf") if enough else np.full((2, studies), np.nan)
-
-
-def sizes_of(kind: str, blend: str) -> Callable[[np.random.Generator, int], Floats]:
-    """How many rows each template has: all the same, or drawn from the counts of BLEnD's templates in all cultures."""
-    if kind == "equal":
-        return lambda rng, pool: np.full(pool, float(EQUAL))
-    if not blend:
-        return lambda rng, pool: np.clip(np.round(rng.lognormal(LOG_MEAN, LOG_DEVIATION, pool)), 1, MOST_ROWS)
-    real = data.load(DataConfig(source="blend", path=blend)).row_counts["rows"].to_numpy().astype(np.float64)
-    return lambda rng, pool: rng.choice(real, pool)
-
-
 def about(blend: str) -> dict[str, object]:
-    """What the studies are made of, in words."""
-    drawn = "its own counts" if blend else f"log-normal ({LOG_MEAN}, {LOG_DEVIATION}), at most {MOST_ROWS}"
+    """What `worthwhile` makes its studies of, in words."""
+    drawn = "its own counts" if blend else f"log-normal ({POOLED.mean}, {POOLED.deviation}), at most {MOST_ROWS}"
     return {
         "starts": STARTS,
         "test side": f"{SHARE} of the pool",
@@ -222,6 +149,83 @@ def about(blend: str) -> dict[str, object]:
         "a row": f"+1 with probability {RIGHT} plus its run's worth, -1 with {WRONG}; mean {GAIN}",
         "a run's worth": f"deviation {OF_SPLIT} by split, {OF_START} by start",
         "template in run as in general": SAME,
-        "draws of a studentised interval": DRAWS,
-        "interval": LEVEL,
     }
+
+
+# Adapters that are worth nothing -------------------------------------------------------------------------------------------------------
+
+ACCURACIES = (0.742, 0.724, 0.681, 0.662, 0.620, 0.551)
+"""Of every model on each culture: the reference study's untouched model."""
+
+ALIKE, UNLIKE = "alike", "equal mean"
+NULLS = (ALIKE, UNLIKE)
+AVERAGES = ("template", "row")
+
+PRESENT = 0.8
+"""Share of the templates that a culture has a question of."""
+
+PAIRED = 0.15
+"""Share of the templates that have a near-duplicate: the two are one group."""
+
+ACROSS_CULTURES = 0.5
+"""Share of a template's difficulty that all cultures have in common."""
+
+WITH_UNTOUCHED, AMONG_ADAPTERS = 0.6, 0.8
+"""Correlations between the models' answers to a question, before they are right or wrong."""
+
+
+def worthless(templates: int, correlation: float, null: str, number: int) -> dict[str, CellSums]:
+    """Paired differences of every adapter on every culture (cell 6 * adapter + culture), by each average.
+
+    An answer is right where a normal number lies above the culture's threshold. The number is sqrt(r) * (the template's) + sqrt(1 - r) * (the
+    question's), r the correlation inside a template; the models' numbers are correlated with each other. Alike: adapters and the untouched model
+    have the same r, so any two of them could change places. Equal mean: adapters have 1.1 - r, so that they are right as often, but not on the same
+    kind of template, and a group's difference is not symmetric around zero.
+    """
+    rng = seeds.generator("false positives", templates, correlation, null, number)
+    cultures = len(ACCURACIES)
+    rows = OF_A_CULTURE.drawn(rng, (templates, cultures)).astype(np.int64)
+    rows *= rng.random((templates, cultures)) < PRESENT
+    right = _answers(rng, rows, correlation, null)
+    difference = (right[1:] - right[0]).reshape(cultures, templates, cultures)
+    twins = int(PAIRED * templates / 2)
+    group = np.concatenate([np.repeat(np.arange(twins), 2), np.arange(twins, templates - twins)])
+    member = (group[:, None] == np.arange(group.max() + 1)).astype(np.float64)
+    names = tuple(f"g{k}" for k in range(member.shape[1]))
+    found = {}
+    for average in AVERAGES:
+        count = rows.astype(np.float64) if average == "row" else (rows > 0).astype(np.float64)
+        earned = difference if average == "row" else np.divide(difference, rows, out=np.zeros_like(difference), where=rows > 0)
+        total = np.einsum("atc,tg->acg", earned, member).reshape(cultures * cultures, -1)
+        counts = np.broadcast_to((count.T @ member)[None], (cultures, cultures, member.shape[1])).reshape(total.shape)
+        found[average] = CellSums(total, counts, pl.Series(range(len(total))), names)
+    return found
+
+
+def _answers(rng: np.random.Generator, rows: npt.NDArray[np.int64], correlation: float, null: str) -> Floats:
+    """How many rows of each template and culture the untouched model and every adapter answer right; shape [1 + adapters, templates * cultures]."""
+    templates, cultures = rows.shape
+    threshold = scipy.stats.norm.ppf(1 - np.array(ACCURACIES))
+    shared, own = mixed(rng, (templates, 1)), mixed(rng, (templates, cultures))
+    template = math.sqrt(ACROSS_CULTURES) * shared + math.sqrt(1 - ACROSS_CULTURES) * own
+    sizes = rows.ravel()
+    place = np.repeat(np.arange(sizes.size), sizes)
+    question = mixed(rng, (place.size,))
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])[sizes > 0]
+    right = np.zeros((1 + len(ACCURACIES), sizes.size))
+    for model in range(len(right)):
+        r = correlation if model == 0 or null == ALIKE else 1.1 - correlation
+        bar = (threshold - math.sqrt(r) * template[model]).ravel()[place] / math.sqrt(1 - r)
+        right[model, sizes > 0] = np.add.reduceat((question[model] > bar).astype(np.float64), starts)
+    return right
+
+
+def mixed(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Standard normal numbers of the untouched model and of every adapter, correlated; shape [1 + adapters, *shape]."""
+    adapters = len(ACCURACIES)
+    drawn = rng.standard_normal((3 + adapters, *shape), np.float32)
+    found = math.sqrt(1 - AMONG_ADAPTERS) * drawn[2:]
+    found += math.sqrt(WITH_UNTOUCHED) * drawn[0]
+    found[1:] += math.sqrt(AMONG_ADAPTERS - WITH_UNTOUCHED) * drawn[1]
+    found[0] += (math.sqrt(1 - WITH_UNTOUCHED) - math.sqrt(1 - AMONG_ADAPTERS)) * drawn[2]
+    return np.asarray(found, np.float32)

@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from affinage.cli import app
-from affinage.config import StudyConfig, validated
+from affinage.config import StudyConfig
 from affinage.records import UserError
 from affinage.store import StudyFolder, read_all_scores, read_log, read_state
 from affinage.study import Event, Plan, plan, progress, run
 from affinage.study.cohorts import cohorts
-from study_fakes import CLEAN, CULTURES, study, write_questions
-from tiny import write_model
+from study_fakes import CLEAN, CULTURES
+from trained_study import material, tiny_study
 
 HYPER = {"rank": 1, "code": 4, "place": 2, "hidden": 4}
 METHODS: list[dict[str, Any]] = [
@@ -32,26 +32,13 @@ TEMPLATES = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("together")
-    write_questions(made / "questions.parquet", templates=TEMPLATES)
-    write_model(made / "model")
-    return made
+    return material(tmp_path_factory.mktemp("together"), TEMPLATES)
 
 
 def together(folder: Path, methods: list[dict[str, Any]] = METHODS, **changes: Any) -> StudyConfig:
-    """Three cultures, one split, one start."""
-    config = study(
-        folder / "questions.parquet",
-        cohort=2,
-        methods=methods,
-        prompt={"style": "text"},
-        training={"loss": "choice", "steps": 3, "batch_size": 2, "checkpoint_seconds": 0.0, "rate": 0.01},
-        splits={"kind": "folds", "folds": 2, "count": 1, "development": False},
-        starts=1,
-    )
-    values = config.model_dump(mode="json")
-    model = {"id": str(folder / "model"), "dtype": "float32", "device": "cpu", "threads": 1, "cohort": 2, "nodes_per_pack": 400}
-    return validated(StudyConfig, {**values, "model": model, "data": {**values["data"], "cultures": list(CULTURES)}, **changes}, "test")
+    """The methods that train together, small packs and cohorts of two."""
+    training = {"steps": 3, "batch_size": 2, "checkpoint_seconds": 0.0}
+    return tiny_study(folder, methods, training=training, cohort=2, nodes_per_pack=400, **changes)
 
 
 def of(made: Plan, label: str) -> list[Any]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from affinage.bench.learning.runner import Limits
+from affinage.bench.learning.side import JUDGE, OURS
+from affinage.bench.learning.worker import LearningDesk
 from affinage.bench.material import Material, material
 from affinage.bench.wire import SideError
 from affinage.bench.worker import Desk
@@ -17,6 +23,23 @@ from affinage.config import StudyConfig
 from tiny import questions, write_questions
 
 METHODS = ("prompt-tuning", "prefix-tuning", "lora")
+LIMITS = Limits(steps=4, seconds=1e9, every=2)
+"""Of a training in a bench of learning: measured before it and after 1, 2 and 4 steps."""
+SCRIPTS = Path(__file__).resolve().parents[2] / "bench"
+
+
+def script(name: str) -> ModuleType:
+    """A script of the folder `bench` as a module; its name says so, since a package `coverage` exists too."""
+    known = f"script_{name}"
+    if known not in sys.modules:
+        spec = importlib.util.spec_from_file_location(known, SCRIPTS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[known] = importlib.util.module_from_spec(spec)  # its dataclasses look their own module up
+        sys.path.append(str(SCRIPTS))  # what scripts import from one another
+        spec.loader.exec_module(sys.modules[known])
+        sys.path.remove(str(SCRIPTS))
+    return sys.modules[known]
 
 
 class Near:
@@ -85,3 +108,38 @@ def made(model: Path, folder: Path, **model_values: Any) -> Material:
         }
     )
     return material(config)
+
+
+def learning(model: Path, folder: Path, **values: Any) -> Material:
+    """The same questions for a bench that measures learning, on the development side."""
+    config = made(model, folder).config
+    return material(StudyConfig.model_validate({**config.model_dump(exclude_unset=True), "splits": {"side": "development"}, **values}))
+
+
+Script = Callable[[str, dict[str, Any]], dict[str, Any] | None]
+"""Answers a request of a side in a worker's place, or None to have it answered."""
+
+
+class Twin:
+    """A worker of a bench of learning in this process; a peer is our own loop with the peer's settings.
+
+    Args:
+        log: gets a line for each that opens and closes.
+        script: may take a request over.
+        named: what a side is called, from the request that opens it; its own name where nothing else is said.
+    """
+
+    def __init__(self, log: list[str], script: Script, named: Callable[[dict[str, Any]], str] = lambda request: str(request["side"])) -> None:
+        self._desk, self._log, self._script, self._named, self._side = LearningDesk(), log, script, named, ""
+
+    def ask(self, do: str, **values: Any) -> dict[str, Any]:
+        request = json.loads(json.dumps({"do": do, **values}, default=str))
+        if do == "open":
+            self._side = self._named(request)
+            self._log.append(f"open {self._side} {request['options']}")
+            request["side"] = request["side"] if request["side"] == JUDGE else OURS
+        answer = self._script(self._side, request)
+        return self._desk.answer(request) if answer is None else answer
+
+    def close(self) -> None:
+        self._log.append(f"close {self._side}")

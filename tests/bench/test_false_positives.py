@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "false_positives.py"
+from benches import script
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("false_positives", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["false_positives"] = module  # its dataclass looks its own module up
-    spec.loader.exec_module(module)
-    return module
+    return script("false_positives")
 
 
-def test_models_are_as_correlated_as_stated(bench: ModuleType) -> None:
-    drawn = bench.mixed(np.random.default_rng(1), (100_000,))
+@pytest.fixture(scope="module")
+def invented(bench: ModuleType) -> ModuleType:
+    found: ModuleType = bench.invented
+    return found
+
+
+def test_models_are_as_correlated_as_stated(invented: ModuleType) -> None:
+    drawn = invented.mixed(np.random.default_rng(1), (100_000,))
     found = np.corrcoef(drawn)
     assert drawn.std(1) == pytest.approx(np.ones(7), abs=0.02)
-    assert found[0, 1:] == pytest.approx(np.full(6, bench.WITH_UNTOUCHED), abs=0.02)
-    assert found[1:, 1:][np.triu_indices(6, 1)] == pytest.approx(np.full(15, bench.AMONG_ADAPTERS), abs=0.02)
+    assert found[0, 1:] == pytest.approx(np.full(6, invented.WITH_UNTOUCHED), abs=0.02)
+    assert found[1:, 1:][np.triu_indices(6, 1)] == pytest.approx(np.full(15, invented.AMONG_ADAPTERS), abs=0.02)
 
 
 @pytest.mark.parametrize("null", ["alike", "equal mean"])
-def test_there_is_nothing_to_find(bench: ModuleType, null: str) -> None:
-    for average in bench.AVERAGES:
-        means = np.array([bench.study(30, 0.5, null, number)[average].means for number in range(60)])
+def test_there_is_nothing_to_find(invented: ModuleType, null: str) -> None:
+    for average in invented.AVERAGES:
+        means = np.array([invented.worthless(30, 0.5, null, number)[average].means for number in range(60)])
         assert means.shape == (60, 36)
         error = means.std(0, ddof=1) / np.sqrt(60)
         assert error.max() < 0.05
         assert np.abs(means.mean(0) / error).max() < 4.5
 
 
-def test_rows_are_as_uneven_as_stated(bench: ModuleType) -> None:
-    sums = bench.study(300, 0.5, "alike", 0)
+def test_rows_are_as_uneven_as_stated(invented: ModuleType) -> None:
+    sums = invented.worthless(300, 0.5, "alike", 0)
     rows, templates = sums["row"].count[0], sums["template"].count[0]
-    assert templates.sum() == pytest.approx(300 * bench.PRESENT, rel=0.1)
+    assert templates.sum() == pytest.approx(300 * invented.PRESENT, rel=0.1)
     assert set(np.unique(templates)) == {0.0, 1.0, 2.0}
     largest = np.sort(rows[templates == 1])[::-1]
     assert largest[: largest.size // 10].sum() / largest.sum() == pytest.approx(0.44, abs=0.1)

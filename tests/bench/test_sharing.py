@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from benches import made
+from benches import LIMITS, Script, Twin, learning
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from affinage.bench.held_out.course import Limits
-from affinage.bench.held_out.curves import Curve, Point, Standing
-from affinage.bench.held_out.worker import LossDesk
-from affinage.bench.material import Material, material
+from affinage.bench.learning.curves import Curve, Point, Standing
+from affinage.bench.learning.runner import Limits
+from affinage.bench.learning.side import JUDGE
+from affinage.bench.learning.trainings import Trainings
+from affinage.bench.material import Material
 from affinage.bench.sharing.bench import METHODS, sharing
 from affinage.bench.sharing.figure import draw, write_figure
 from affinage.bench.sharing.readings import Cut, Spread, compared, cuts
 from affinage.bench.sharing.result import Sharing, as_dict, markdown, write
 from affinage.bench.wire import SideError
 from affinage.cli import app
-from affinage.config import StudyConfig
-
-LIMITS = Limits(steps=4, seconds=1e9, every=2)
 
 
 def curve(variant: str, seed: int, pace: float, fall: float, state: str = "through") -> Curve:
@@ -37,7 +34,8 @@ CURVES = (curve("1", 0, 3.0, 0.5), curve("1", 1, 4.0, 0.6), curve("4", 0, 1.0, 0
 
 
 def result_of(*curves: Curve, schedule: str = "linear") -> Sharing:
-    return Sharing("affinage bench sharing", {"device": "cpu"}, {}, schedule, "loss", ("1", "4"), Standing(5.5, 0.25, 1.4), curves)
+    trainings = Trainings("affinage bench sharing", {"device": "cpu"}, {}, Standing(5.5, 0.25, 1.4), curves)
+    return Sharing(schedule, "loss", ("1", "4"), trainings)
 
 
 def at(value: float, by: str = "seconds") -> Cut:
@@ -104,43 +102,26 @@ def test_variants_differ_in_colour_and_in_line() -> None:
 
 @pytest.fixture(scope="module")
 def ready(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Material:
-    config = made(tiny_folder, tmp_path_factory.mktemp("questions")).config
-    values = {**config.model_dump(exclude_unset=True), "splits": {"side": "development"}, "prompt": {"style": "text"}}
-    return material(StudyConfig.model_validate({**values, "training": {"batch_size": 6, "loss": "choice", "steps": 99}}))
+    training = {"batch_size": 6, "loss": "choice", "steps": 99}
+    return learning(tiny_folder, tmp_path_factory.mktemp("questions"), prompt={"style": "text"}, training=training)
 
 
-Script = Callable[[str, dict[str, Any]], dict[str, Any] | None]
-
-
-class Twin:
-    """A worker in this process; `script` may take a request of a variant over."""
-
-    def __init__(self, log: list[str], script: Script) -> None:
-        self._desk, self._log, self._script, self._variant = LossDesk(), log, script, ""
-
-    def ask(self, do: str, **values: Any) -> dict[str, Any]:
-        request = json.loads(json.dumps({"do": do, **values}, default=str))
-        if do == "open":
-            work = json.loads(Path(request["work"]).read_text())
-            self._variant = str(work["training"]["questions_per_template"]) if request["side"] != "judge" else "judge"
-            self._log.append(f"open {self._variant} {request['options']} {work['training']['steps']}")
-        answer = self._script(self._variant, request)
-        return self._desk.answer(request) if answer is None else answer
-
-    def close(self) -> None:
-        self._log.append(f"close {self._variant}")
+def variant_of(request: dict[str, Any]) -> str:
+    """A training's name in the log: its variant, and over how many steps its schedule is."""
+    training = json.loads(Path(request["work"]).read_text())["training"]
+    return JUDGE if request["side"] == JUDGE else f"{training['questions_per_template']} over {training['steps']}"
 
 
 def run(ready: Material, script: Script, log: list[str] | None = None, **values: Any) -> Sharing:
     chosen: dict[str, Any] = {"method": "prompt-tuning", "per_template": (4, 1), "starts": 2, "limits": LIMITS, "command": "c", **values}
-    return sharing(ready.config, start=lambda: Twin([] if log is None else log, script), **chosen)
+    return sharing(ready.config, start=lambda: Twin([] if log is None else log, script, variant_of), **chosen)
 
 
 def scripted(variant: str, request: dict[str, Any]) -> dict[str, Any] | None:
     """Nothing is trained or measured."""
     match request["do"]:
         case "learn":
-            return {"seconds": request["steps"] * (2.0 if variant == "1" else 1.0), "tokens": 10 * request["steps"]}
+            return {"seconds": request["steps"] * (2.0 if variant == "1 over 4" else 1.0), "tokens": 10 * request["steps"]}
         case "judge":
             return {"loss": 1.0, "accuracy": 0.5, "choice": 1.2}
         case "export":
@@ -153,35 +134,35 @@ def test_variants_take_turns_and_the_schedule_has_the_same_steps(ready: Material
     kept: list[Sharing] = []
     result = run(ready, scripted, log, on_result=kept.append)
     turns = [("1", 0), ("4", 0), ("4", 1), ("1", 1)]
-    lines = [line for variant, seed in turns for line in (f"open {variant} {{'seed': {seed}}} 4", f"close {variant}")]
-    assert log == ["open judge {} 4", *lines, "close judge"]
+    lines = [line for variant, seed in turns for line in (f"open {variant} over 4 {{'seed': {seed}}}", f"close {variant} over 4")]
+    assert log == ["open judge {}", *lines, "close judge"]
     assert result.variants == ("1", "4")
     assert result.trained == "choice"
-    assert [(each.side, each.seed, each.state) for each in result.curves] == [(variant, seed, "through") for variant, seed in turns]
-    assert [point.steps for point in result.curves[0].points] == [0, 1, 2, 4]
+    assert [(each.side, each.seed, each.state) for each in result.trainings.curves] == [(variant, seed, "through") for variant, seed in turns]
+    assert [point.steps for point in result.trainings.curves[0].points] == [0, 1, 2, 4]
     assert len(kept) == 4 * 4
     early = run(ready, scripted, limits=Limits(4, 2.0, 2), starts=1)
-    assert [(each.state, each.points[-1].steps) for each in early.curves] == [("out of time", 1), ("out of time", 2)]
+    assert [(each.state, each.points[-1].steps) for each in early.trainings.curves] == [("out of time", 1), ("out of time", 2)]
 
 
 def test_a_failure_is_a_state_and_an_interruption_keeps_what_there_is(ready: Material) -> None:
     def broken(variant: str, request: dict[str, Any]) -> dict[str, Any] | None:
-        if variant == "4" and request["do"] == "learn":
+        if variant == "4 over 4" and request["do"] == "learn":
             raise SideError("ValueError: out of order")
         return scripted(variant, request)
 
     result = run(ready, broken, starts=1)
-    assert [each.state for each in result.curves] == ["through", "failed: ValueError: out of order"]
+    assert [each.state for each in result.trainings.curves] == ["through", "failed: ValueError: out of order"]
     assert result.failed
 
     def stop(so_far: Sharing) -> None:
-        if len(so_far.curves) == 3:
+        if len(so_far.trainings.curves) == 3:
             raise KeyboardInterrupt
 
     log: list[str] = []
     result = run(ready, scripted, log, on_result=stop)
-    assert result.interrupted
-    assert [each.state for each in result.curves] == ["through", "through", "interrupted"]
+    assert result.trainings.interrupted
+    assert [each.state for each in result.trainings.curves] == ["through", "through", "interrupted"]
     assert log.count("close judge") == 1
     assert [each.seed for own in result.compared.values() for each in own] == [0, 0]
 
@@ -197,7 +178,7 @@ def test_a_real_bench_starts_alike_and_shares_more(ready: Material, tmp_path: Pa
         return None
 
     result = run(ready, listening, method=method, starts=1, limits=Limits(4, 1e9, 4))
-    plain, shared = (result.of(variant)[0].points for variant in ("1", "4"))
+    plain, shared = (result.trainings.of(variant)[0].points for variant in ("1", "4"))
     assert plain[0].standing == shared[0].standing
     for name, start in seen["1-0"][0].items():
         assert torch.equal(start, seen["4-0"][0][name])

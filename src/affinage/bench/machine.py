@@ -13,11 +13,16 @@ import torch
 from affinage.config import ModelConfig
 from affinage.store import checkout, cores, provenance
 
-__all__ = ["describe"]
+__all__ = ["describe", "device_of"]
 
 _PEERS = ("torch", "transformers", "peft", "accelerate", "trl", "lm_eval", "datasets")
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 """What of the environment changes the speed of threads; the same for both sides, which inherit it."""
+
+
+def device_of(model: ModelConfig) -> str:
+    """The device that a configuration means on this machine."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
 
 
 def describe(model: ModelConfig) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def describe(model: ModelConfig) -> dict[str, Any]:
     Args:
         model: says on which device and with how many threads is computed.
     """
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
+    device = device_of(model)
     named = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     made = provenance(device, model.threads or cores(), checkout())
     versions = {name: version for name in _PEERS if (version := _version(name)) is not None}

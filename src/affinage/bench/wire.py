@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, Self, final
+from typing import IO, Any, NoReturn, Protocol, Self, final
 
 from affinage.records import UserError
 
-__all__ = ["COMMAND", "Process", "SideError", "Talk", "serve"]
+__all__ = ["COMMAND", "Process", "SideError", "Talk", "serve", "work_off"]
 
 COMMAND = (sys.executable, "-m", "affinage.bench.worker")
 """Starts a worker."""
@@ -132,6 +133,21 @@ def serve(requests: IO[str], replies: IO[str], answer: Callable[[dict[str, Any]]
             reply = {"error": f"{type(error).__name__}: {error} (raised in {_raiser(error)})"}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+
+
+def work_off(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> NoReturn:
+    """The whole of a worker's process: answers until standard input ends.
+
+    What libraries print goes to standard error, so that it cannot be taken for a reply.
+
+    Args:
+        answer: as for `serve`.
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, replies, answer)
+    replies.flush()
+    os._exit(0)  # a training's thread may still wait for its next step
 
 
 def _raiser(error: Exception) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any, final
 
 from affinage.bench.memory import forget_peaks, peak_memory
 from affinage.bench.sides import load_side
 from affinage.bench.sides.base import EvaluationSide, TrainingSide
-from affinage.bench.wire import serve
+from affinage.bench.wire import work_off
 from affinage.bench.work import read_work
 
 __all__ = ["Desk"]
@@ -48,14 +46,5 @@ class Desk:
         raise ValueError(f"a request that no open side can answer: {sorted(request)}")
 
 
-def main() -> None:
-    """Answers until standard input ends. What libraries print goes to standard error, so that it cannot be taken for a reply."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    serve(sys.stdin, replies, Desk().answer)
-    replies.flush()
-    os._exit(0)  # a trainer's thread may still wait for its next step
-
-
 if __name__ == "__main__":
-    main()
+    work_off(Desk().answer)

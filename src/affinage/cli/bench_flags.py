@@ -1,4 +1,6 @@
-"""Flags that every bench takes, declared once, and what becomes of them: the study tree, and where results go."""
+"""Flags that several benches take, declared once, and what becomes of them: the study tree, where results go, the last lines of a command."""
+
+# ruff: noqa: PLC0415  (what a command needs takes seconds to import, `--help` needs none of it)
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import functools
 import inspect
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -15,15 +18,19 @@ import typer
 
 from affinage.cli.fetch import fetch
 from affinage.cli.flags import LimitFlag, ModelFlag, PathFlag, SetFlag, SourceFlag, StudyFlag, announce, assignments, composed, without_none
-from affinage.cli.say import say
+from affinage.cli.say import complain, say
 from affinage.cli.terms import show_terms
 from affinage.records import UserError
 from affinage.registry import suggest
 
 if TYPE_CHECKING:
+    from affinage.bench.learning.trainings import Trainings
     from affinage.config import StudyConfig
 
-__all__ = ["METHODS", "Given", "known", "typed", "with_given"]
+__all__ = ["METHODS", "EveryFlag", "Given", "HeldOutFlag", "RepetitionsFlag", "SecondsFlag", "known", "typed", "with_given"]
+
+INTERRUPTED = 130
+"""Exit code of a command that the user stopped, as shells have it."""
 
 METHODS = ("prompt-tuning", "prefix-tuning", "lora")
 """What is compared, each at one size."""
@@ -31,6 +38,10 @@ METHODS = ("prompt-tuning", "prefix-tuning", "lora")
 CultureFlag = Annotated[str | None, typer.Option("--culture", help="Whose questions. Default: the source's first culture, or all where it can be.")]
 OutFlag = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")]
 NameFlag = Annotated[str | None, typer.Option("--name", help="Name of the result's files. Default: bench and device, e.g. train-cpu.")]
+RepetitionsFlag = Annotated[int, typer.Option("--repetitions", min=1, help="How often what is timed is repeated, on both sides in turns.")]
+EveryFlag = Annotated[int, typer.Option("--every", min=1, help="Steps of ours between measurements; the first ones are measured one by one.")]
+SecondsFlag = Annotated[float, typer.Option("--seconds", min=0, help="Seconds of training at most, per training; then it stops there.")]
+HeldOutFlag = Annotated[int, typer.Option("--held-out", min=1, help="Held-out questions per template of the development side, at most.")]
 
 
 class Found(Protocol):
@@ -50,8 +61,8 @@ class Found(Protocol):
 Kind = TypeVar("Kind", bound=Found)
 Name = TypeVar("Name", bound=str)
 Own = ParamSpec("Own")
-Write = Callable[[Kind, Path, str], tuple[Path, Path]]
-"""Writes a result into a folder under a name: JSON and Markdown."""
+Write = Callable[[Kind, Path, str], tuple[Path, ...]]
+"""Writes a result into a folder under a name: JSON, Markdown, pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +79,32 @@ class Given:
     out: OutFlag = Path("bench/results")
     name: NameFlag = None
 
-    def config(self) -> StudyConfig:
+    def config(self, *fixed: str) -> StudyConfig:
         """The study tree that says model, data and training; what it needs is fetched.
+
+        Args:
+            fixed: what the bench itself sets, as `KEY.PATH=VALUE`.
 
         Raises:
             UserError: faults in the values, or a model that cannot be had.
         """
         flags = without_none(model__id=self.model, data__source=self.source, data__path=self.path, limit=self.limit)
-        overrides = {**assignments(self.setting), **flags, **({} if self.culture is None else {"data.cultures": [self.culture]})}
+        overrides = {**assignments([*(self.setting or ()), *fixed]), **flags, **({} if self.culture is None else {"data.cultures": [self.culture]})}
         config = composed(self.study, overrides)
         show_terms(config.data.source)
         fetch(config.model.id)
         announce(config, self.study, overrides)
         return config
 
-    def keep(self, bench: str, result: Kind, write: Write[Kind]) -> tuple[Path, Path]:
+    def developing(self, held_out: int) -> StudyConfig:
+        """The same for a bench that measures learning: on questions of the development side.
+
+        Args:
+            held_out: per template, at most.
+        """
+        return self.config("splits.side=development", f"evaluation.rows_per_template={held_out}")
+
+    def keep(self, bench: str, result: Kind, write: Write[Kind]) -> tuple[Path, ...]:
         """Writes what is known; a bench that is interrupted keeps what it has found.
 
         Args:
@@ -90,20 +112,79 @@ class Given:
             result: so far.
             write: writes JSON and Markdown.
         """
-        device = str(result.machine["device"]).partition(":")[0]
-        return write(result, self.out, self.name or f"{bench}-{device}")
+        return write(result, self.out, self._named(bench, str(result.machine["device"])))
 
-    def finish(self, bench: str, result: Kind, write: Write[Kind]) -> None:
-        """Prints the result; a failed comparison is a failed command.
+    def cells(self, bench: str, config: StudyConfig) -> Path:
+        """The folder beside the results in which a bench keeps its finished trainings."""
+        from affinage.bench.machine import device_of
+
+        return self.out / f"{self._named(bench, device_of(config.model))}.cells"
+
+    def _named(self, bench: str, device: str) -> str:
+        return self.name or f"{bench}-{device.partition(':')[0]}"
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """What a bench says that is interrupted and begins anew the next time.
+
+        Raises:
+            typer.Exit: the user interrupted.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            complain(f"Stopped. What was finished until then is in {self.out}; the same command begins anew.")
+            raise typer.Exit(INTERRUPTED) from None
+
+    def finish(self, bench: str, result: Kind, write: Write[Kind], *, todo: str) -> None:
+        """Prints the result, where it is and what to do next; a failed comparison is a failed command.
+
+        Args:
+            bench: its name.
+            result: the whole.
+            write: writes it.
+            todo: what to do next.
 
         Raises:
             typer.Exit: it failed.
         """
-        record, page = self.keep(bench, result, write)
-        say(page.read_text(encoding="utf-8"))
-        say(f"Written: {record}, {page}")
+        page = self._told(bench, result, write)
         if result.failed:
+            complain(f"Not all of it ran, or two sides were not equal: {page} says why.")
             raise typer.Exit(1)
+        say(f"Next: {todo}")
+
+    def finish_trainings(self, bench: str, result: Kind, trainings: Trainings, write: Write[Kind], *, cells: Path, todo: str) -> None:
+        """The same for a bench that keeps its finished trainings.
+
+        Args:
+            bench: its name.
+            result: the whole, or what there was when the user interrupted.
+            trainings: what it is made of.
+            write: writes it.
+            cells: where they are kept.
+            todo: what to do next.
+
+        Raises:
+            typer.Exit: a training failed, or the user interrupted.
+        """
+        page = self._told(bench, result, write)
+        whole = f"{trainings.ended} of {trainings.planned} trainings are in {cells}"
+        if trainings.interrupted:
+            complain(f"Stopped. {whole}; the same command goes on from there.")
+            raise typer.Exit(INTERRUPTED)
+        if trainings.failed:
+            complain(f"Some trainings broke: {page} says why. {whole}; the same command runs the others again.")
+            raise typer.Exit(1)
+        say(f"{whole}: the same command trains nothing anew, with more --seeds only those. Another --name begins anew.")
+        say(f"Next: {todo}")
+
+    def _told(self, bench: str, result: Kind, write: Write[Kind]) -> Path:
+        """Writes and prints the result; returns the page's path."""
+        record, page, *pictures = self.keep(bench, result, write)
+        say(page.read_text(encoding="utf-8"))
+        say(f"Written: {', '.join(map(str, (record, page, *pictures)))}")
+        return page
 
 
 def with_given(command: Callable[Concatenate[Given, Own], None]) -> Callable[..., None]:

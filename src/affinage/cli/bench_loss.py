@@ -4,19 +4,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from affinage.cli.bench_flags import Given, typed, with_given
-from affinage.cli.say import complain, examples, say
+from affinage.cli.bench_flags import EveryFlag, Given, HeldOutFlag, SecondsFlag, typed, with_given
+from affinage.cli.say import examples, say
 from affinage.records import UserError
 
 if TYPE_CHECKING:
-    from affinage.bench.held_out.page import Race
+    from affinage.bench.loss.result import Race
 
 __all__ = ["add_to"]
 
@@ -40,26 +39,31 @@ def loss(
     *,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each side; a seed names a start and an order.")] = 3,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of ours at most, per seed.")] = 80,
-    every: Annotated[int, typer.Option("--every", min=1, help="Steps of ours between measurements; the first ones are measured one by one.")] = 5,
+    every: EveryFlag = 5,
     peer_steps: Annotated[int, typer.Option("--peer-steps", min=1, help="Optimiser steps of TRL at most, per seed.")] = 48,
     peer_every: Annotated[int, typer.Option("--peer-every", min=1, help="The same for TRL.")] = 6,
     peer_rate: Annotated[float | None, typer.Option("--peer-rate", help="Learning rate of TRL. Default: the reference study's.")] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=0, help="Seconds of training at most, per side and seed; then it stops there.")] = 1200,
-    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Held-out questions per template of the development side, at most.")] = 1,
+    seconds: SecondsFlag = 1200,
+    held_out: HeldOutFlag = 1,
 ) -> None:
-    """Train a soft prompt with TRL, by the reference study's settings, and here, by the defaults: when had each the same held-out loss?
+    """Time training to a held-out loss, with TRL and here.
 
-    The loss is that of right answers to questions of the development side, measured in the same way for both, outside their time. The target is
-    the best mean loss that TRL reaches in its steps. An interrupted run keeps what it has measured.
+    The peer is TRL's SFTTrainer as it comes, with a soft prompt by the reference study's settings; here the defaults train. The loss is that of right
+    answers to questions of the development side, measured in the same way for both, outside their time. The target is the best mean loss that TRL
+    reaches in its steps.
+
+    Both sides train from every seed, which is long on a CPU; --seeds 1 and fewer --peer-steps are a trial. Each finished training is kept in
+    NAME.cells beside the results, and the same command goes on from there; it refuses a folder that was made with other settings, on another machine
+    or by another commit.
     """
     missing = [module for module in _NEEDED if find_spec(module) is None]
     if missing:
         raise UserError("peer trl", f"no {', '.join(missing)}", "it installed", "Install the bench's peers (pip install 'affinage[bench]').")
-    fixed = ["splits.side=development", f"evaluation.rows_per_template={held_out}"]
-    config = replace(given, setting=[*(given.setting or ()), *fixed]).config()
-    from affinage.bench.held_out.course import Limits
-    from affinage.bench.held_out.race import race
+    config = given.developing(held_out)
+    from affinage.bench.learning.runner import Limits
+    from affinage.bench.loss.bench import race
 
+    cells = given.cells("loss", config)
     result = race(
         config,
         starts=seeds,
@@ -67,19 +71,17 @@ def loss(
         theirs=Limits(peer_steps, seconds, peer_every),
         peer_rate=peer_rate,
         command=typed(),
+        cells=cells,
         on_event=say,
         on_result=lambda so_far: given.keep("loss", so_far, _written),
     )
-    given.finish("loss", result, _written)
-    if result.interrupted:
-        complain("Stopped; what was measured is kept.")
-        raise typer.Exit(130)
+    todo = "the same with --peer-rate RATE --name NAME, to tell what the rate does from what the work on a step does."
+    given.finish_trainings("loss", result, result.trainings, _written, cells=cells, todo=todo)
 
 
-def _written(result: Race, out: Path, name: str) -> tuple[Path, Path]:
-    """The curves, and what the bench's other results have."""
-    from affinage.bench.held_out.figure import write_figure
-    from affinage.bench.held_out.page import write
+def _written(result: Race, out: Path, name: str) -> tuple[Path, ...]:
+    """What the bench's other results have, and the curves."""
+    from affinage.bench.loss.figure import write_figure
+    from affinage.bench.loss.result import write
 
-    write_figure(result, out, name)
-    return write(result, out, name)
+    return *write(result, out, name), *write_figure(result, out, name)

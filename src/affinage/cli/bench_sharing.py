@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from affinage.cli.bench_flags import Given, known, typed, with_given
-from affinage.cli.say import complain, examples, say
+from affinage.cli.bench_flags import EveryFlag, Given, HeldOutFlag, SecondsFlag, known, typed, with_given
+from affinage.cli.say import examples, say
 
 if TYPE_CHECKING:
     from affinage.bench.sharing.result import Sharing
@@ -41,22 +40,27 @@ def sharing(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each variant; a seed names a start and an order.")] = 3,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of each training; its schedule is over these.")] = 40,
-    every: Annotated[int, typer.Option("--every", min=1, help="Steps between measurements; the first ones are measured one by one.")] = 5,
-    seconds: Annotated[float, typer.Option("--seconds", min=0, help="Seconds of training at most, per training; then it stops there.")] = 1200,
-    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Held-out questions per template of the development side, at most.")] = 1,
+    every: EveryFlag = 5,
+    seconds: SecondsFlag = 1200,
+    held_out: HeldOutFlag = 1,
 ) -> None:
-    """Train with 1, 2, 4 and 8 questions of one template side by side in a batch: what does sharing do to learning, per step and per second?
+    """Measure what sharing within a batch does to learning.
 
-    Every variant has the same starts, the same number of steps and the same schedule; all are measured on the same questions of the development
-    side, outside their time. An interrupted run keeps what it has measured.
+    No peer: our own training with 1, 2, 4 and 8 questions of one template side by side in a batch, read per step and per second. Every variant has
+    the same starts, the same number of steps and the same schedule; all are measured on the same questions of the development side, outside their
+    time.
+
+    Every variant trains from every seed, one after another, which is long on a CPU; --seeds 1 and two variants are a trial. Each finished training is
+    kept in NAME.cells beside the results, and the same command goes on from there; it refuses a folder that was made with other settings, on another
+    machine or by another commit.
     """
-    from affinage.bench.held_out.course import Limits
+    from affinage.bench.learning.runner import Limits
     from affinage.bench.sharing.bench import METHODS
     from affinage.bench.sharing.bench import sharing as measured
 
     (chosen,) = known("--method", (method,), METHODS)
-    fixed = ["splits.side=development", f"evaluation.rows_per_template={held_out}"]
-    config = replace(given, setting=[*(given.setting or ()), *fixed]).config()
+    config = given.developing(held_out)
+    cells = given.cells("sharing", config)
     result = measured(
         config,
         method=chosen,
@@ -64,19 +68,17 @@ def sharing(
         starts=seeds,
         limits=Limits(steps, seconds, every),
         command=typed(),
+        cells=cells,
         on_event=say,
         on_result=lambda so_far: given.keep("sharing", so_far, _written),
     )
-    given.finish("sharing", result, _written)
-    if result.interrupted:
-        complain("Stopped; what was measured is kept.")
-        raise typer.Exit(130)
+    todo = "the same with --set training.schedule=constant --name NAME, which tells what the seconds do from what the schedule does."
+    given.finish_trainings("sharing", result, result.trainings, _written, cells=cells, todo=todo)
 
 
-def _written(result: Sharing, out: Path, name: str) -> tuple[Path, Path]:
-    """The curves, and what the bench's other results have."""
+def _written(result: Sharing, out: Path, name: str) -> tuple[Path, ...]:
+    """What the bench's other results have, and the curves."""
     from affinage.bench.sharing.figure import write_figure
     from affinage.bench.sharing.result import write
 
-    write_figure(result, out, name)
-    return write(result, out, name)
+    return *write(result, out, name), *write_figure(result, out, name)

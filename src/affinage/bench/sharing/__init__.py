@@ -1,7 +1,6 @@
 """What batches that share much do to learning, per step and per second: the same training with different numbers of questions per template.
 
-bench            the whole: every variant from every seed, one training after another (`bench.held_out.course`)
+bench            the whole: every variant from every seed (`bench.learning`)
 readings         where the variants stood at equal steps and at equal seconds, and how they differ from the first
-result           JSON and Markdown
-figure           curves
+result, figure   JSON and Markdown, curves
 """

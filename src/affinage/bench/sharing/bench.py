@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from affinage.bench.comparison import Start
-from affinage.bench.held_out.course import PROCESS, Limits, Runner, asked, check_score, described, judging, own, stopped
-from affinage.bench.machine import describe
+from affinage.bench.learning.course import PROCESS, Course
+from affinage.bench.learning.runner import Limits, Runner, asked, check_score, described, own
+from affinage.bench.learning.trainings import Trainings
 from affinage.bench.material import material
 from affinage.bench.sharing.result import Sharing
 from affinage.config import MethodConfig, StudyConfig
@@ -29,6 +30,7 @@ def sharing(
     starts: int,
     limits: Limits,
     command: str,
+    cells: Path | None = None,
     start: Start = PROCESS,
     on_event: Callable[[str], None] = lambda event: None,
     on_result: Callable[[Sharing], object] = lambda result: None,
@@ -43,6 +45,7 @@ def sharing(
         starts: seeds; each names a start and an order, the same start for every variant.
         limits: how far each training goes; the schedule of each is over `limits.steps`.
         command: as it was typed, for the record.
+        cells: folder in which each finished training is kept, and from which those of an earlier run are taken; None keeps none.
         start: starts a worker.
         on_event: told what happens.
         on_result: given what is known so far, after each measurement.
@@ -51,7 +54,8 @@ def sharing(
         All curves; where the user interrupted, those so far.
 
     Raises:
-        UserError: model or data cannot be read, a score that token ids alone do not give, or the untouched model cannot be measured.
+        UserError: model or data cannot be read, a score that token ids alone do not give, the untouched model cannot be measured, or `cells`
+            holds trainings of another setting.
     """
     check_score(config)
     made = material(config)
@@ -61,26 +65,19 @@ def sharing(
         for count in sorted(set(per_template))
     )
     training = runners[0].resolved.training
-    work = {**described(made, held_out, trained), **_settings(runners[0], config)}
-    turns = [(seed, runners[(seed + place) % len(runners)]) for seed in range(starts) for place in range(len(runners))]
-    with judging(config, runners[0].resolved, held_out, start) as track:
-        result = Sharing(
-            command=command,
-            machine=describe(config.model),
-            work=work,
-            schedule=training.schedule,
-            trained="choice" if training.loss == "choice" else "loss",
-            variants=tuple(runner.label for runner in runners),
-            untouched=track.untouched,
-            curves=(),
-        )
-        try:
-            for curves in track.followed(turns, on_event):
-                result = replace(result, curves=curves)
-                on_result(result)
-        except KeyboardInterrupt:
-            return replace(result, curves=stopped(result.curves), interrupted=True)
-    return result
+    course = Course(
+        config,
+        {**described(made, held_out, trained), **_settings(runners[0], config)},
+        runners[0].resolved,
+        held_out,
+        tuple((seed, runners[(seed + place) % len(runners)]) for seed in range(starts) for place in range(len(runners))),
+    )
+
+    def result(found: Trainings) -> Sharing:
+        variants = tuple(runner.label for runner in runners)
+        return Sharing(training.schedule, "choice" if training.loss == "choice" else "loss", variants, found)
+
+    return result(course.follow(command=command, start=start, cells=cells, on_event=on_event, on_result=lambda so_far: on_result(result(so_far))))
 
 
 def _settings(runner: Runner, config: StudyConfig) -> dict[str, Any]:

@@ -1,16 +1,15 @@
-"""Held-out loss over steps and over seconds of training: per variant a thin line per seed, a thick one for their mean."""
+"""Held-out loss over steps and over seconds of training, every variant."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from affinage.bench.held_out.curves import mean_curve
-from affinage.bench.held_out.figure import STYLE, save
+from affinage.bench.learning.figure import STYLE, lines, save
 from affinage.bench.sharing.result import Sharing
 
 __all__ = ["draw", "write_figure"]
@@ -26,21 +25,12 @@ def draw(result: Sharing) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, over in zip(figure.subplots(1, 2, sharey=True), ("steps", "seconds"), strict=True):
+        panels: tuple[Literal["steps", "seconds"], ...] = ("steps", "seconds")
+        for axes, over in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
             for place, variant in enumerate(result.variants):
-                curves = result.of(variant)
-                for points, width in [*((curve.points, 0.8) for curve in curves), (mean_curve(curves), 2.2)]:
-                    if points:
-                        axes.plot(
-                            [getattr(at, over) for at in points],
-                            [getattr(at.standing, result.trained) for at in points],
-                            linestyle=_LINES[(place + place // len(_COLOURS)) % len(_LINES)],
-                            color=_COLOURS[place % len(_COLOURS)],
-                            linewidth=width,
-                            alpha=1 if width > 1 else 0.4,
-                            label=f"{variant} per template, mean of {len(curves)}" if width > 1 else None,
-                        )
-            axes.axhline(getattr(result.untouched, result.trained), color="#777777", linewidth=0.8, label="untouched model")
+                look = {"linestyle": _LINES[(place + place // len(_COLOURS)) % len(_LINES)], "color": _COLOURS[place % len(_COLOURS)]}
+                lines(axes, result.trainings.of(variant), over, result.trained, f"{variant} per template", **look)
+            axes.axhline(getattr(result.trainings.untouched, result.trained), color="#777777", linewidth=0.8, label="untouched model")
             axes.set_xlim(left=0)
             axes.set(xlabel="steps" if over == "steps" else "seconds of training")
             axes.grid(visible=True, alpha=0.25)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Literal
 
-from affinage.bench.held_out.curves import Curve, Point
+from affinage.bench.learning.curves import Curve, Point
 
 __all__ = ["MEASURES", "Compared", "Cut", "Measure", "Spread", "compared", "cuts"]
 
@@ -66,8 +66,8 @@ def compared(curves: Sequence[Curve], variants: Sequence[str]) -> Compared:
         curves: all.
         variants: names, in the order of a table.
     """
-    sound = [variant for variant in variants if not any(curve.side == variant and curve.state.startswith("failed") for curve in curves)]
-    ended = {(curve.side, curve.seed): curve for curve in curves if curve.state in {"through", "out of time"} and curve.points[-1].steps}
+    sound = [variant for variant in variants if not any(curve.side == variant and curve.failed for curve in curves)]
+    ended = {(curve.side, curve.seed): curve for curve in curves if curve.ended and curve.points[-1].steps}
     seeds = sorted({seed for _, seed in ended})
     common = [seed for seed in seeds if all((variant, seed) in ended for variant in sound)]
     return {variant: tuple(ended[variant, seed] for seed in common) for variant in sound} if common else {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from affinage.bench.held_out.curves import Curve, Standing
-from affinage.bench.page import grid, listed, write_files
+from affinage.bench.learning.curves import Curve
+from affinage.bench.learning.trainings import CLOCK, Trainings
+from affinage.bench.page import grid, write_files
 from affinage.bench.sharing.readings import MEASURES, Compared, Cut, Measure, Spread, compared, cuts
 
 __all__ = ["Sharing", "as_dict", "markdown", "write"]
@@ -19,62 +20,47 @@ __all__ = ["Sharing", "as_dict", "markdown", "write"]
 class Sharing:
     """What is known of the variants."""
 
-    command: str
-    """As it was typed."""
-    machine: Mapping[str, Any]
-    """`machine.describe`."""
-    work: Mapping[str, Any]
-    """Model, questions, limits, settings: the same for all."""
     schedule: str
     """How the rate decays."""
     trained: Measure
     """The measure that the training lowers."""
     variants: tuple[str, ...]
     """Questions per template, ascending; the others are held against the first."""
-    untouched: Standing
-    """The model without an adapter, on the held-out questions."""
-    curves: tuple[Curve, ...]
-    """`side` is the variant."""
-    interrupted: bool = False
+    trainings: Trainings
+    """A curve's `side` is its variant."""
+
+    @property
+    def machine(self) -> Mapping[str, Any]:
+        """What it ran on."""
+        return self.trainings.machine
 
     @property
     def failed(self) -> bool:
         """Whether a training broke."""
-        return any(curve.state.startswith("failed") for curve in self.curves)
+        return self.trainings.failed
 
     @property
     def compared(self) -> Compared:
         """What can be held against each other."""
-        return compared(self.curves, self.variants)
+        return compared(self.trainings.curves, self.variants)
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """The trained one first."""
         return tuple(sorted(MEASURES, key=lambda measure: measure != self.trained))
 
-    def of(self, variant: str) -> list[Curve]:
-        """A variant's curves with at least one point, by seed."""
-        return sorted((curve for curve in self.curves if curve.side == variant and curve.points), key=lambda curve: curve.seed)
-
 
 def as_dict(result: Sharing) -> dict[str, Any]:
     """Plain values: every point, and what the tables are made of."""
     found = result.compared
     base = next(iter(found), "")
-    return {
-        "bench": "sharing",
-        "command": result.command,
-        "machine": dict(result.machine),
-        "work": dict(result.work),
+    own = {
         "schedule": result.schedule,
         "trained": result.trained,
-        "interrupted": result.interrupted,
-        "failed": result.failed,
-        "untouched": asdict(result.untouched),
         "costs": {variant: {name: spread.as_dict() for name, spread in _costs(curves).items()} for variant, curves in found.items()},
         "cuts": [_values(cut, base, result.measures) for cut in cuts(found)],
-        "curves": [curve.as_dict() for curve in result.curves],
     }
+    return result.trainings.as_dict("sharing", own)
 
 
 def _values(cut: Cut, base: str, measures: Sequence[Measure]) -> dict[str, Any]:
@@ -105,19 +91,15 @@ def markdown(result: Sharing, name: str) -> str:
     found = result.compared
     read = cuts(found)
     parts = [
-        f"# Learning with batches that share much: {name}",
-        f"    {result.command}",
-        listed(result.machine) + "\n" + listed(result.work),
-        f"The untouched model: {result.untouched}.",
+        *result.trainings.head(f"Learning with batches that share much: {name}"),
+        f"The untouched model: {result.trainings.untouched}.",
         _schedule(result.schedule),
         *(_sections(result, found, read) if read else ["No seed is through with every variant yet, so there is nothing to compare."]),
         f"![Held-out {result.trained} over steps and over seconds of training]({name}.svg)",
-        "## Where each training ended",
-        grid(("per template", "seed", "state", "steps", "seconds", *result.measures), _ends(result), words=3),
+        *result.trainings.ends("per template", _ends(result.measures)),
         "*per template*: `training.questions_per_template`, neighbours of one template in a batch. *loss*: minus log-probability of the right "
         "answers with their endings, mean over their tokens; *choice*: minus log-softmax of the right option's score over the question's options, "
-        f"mean over the questions; `{result.trained}` is what was trained. All are of questions whose templates no training has seen. Seconds are "
-        "those of training steps; loading, tokenising and measuring count for nobody.",
+        f"mean over the questions; `{result.trained}` is what was trained. All are of questions whose templates no training has seen. " + CLOCK,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -198,14 +180,17 @@ def _costs(curves: Sequence[Curve]) -> dict[str, Spread]:
     }
 
 
-def _ends(result: Sharing) -> list[tuple[str, ...]]:
-    rows = []
-    for curve in result.curves:
-        last = curve.points[-1] if curve.points else None
-        counts = ("", "") if last is None else (f"{last.steps:g}", f"{last.seconds:.1f}")
-        values = ["" if last is None else _form(measure)(getattr(last.standing, measure)) for measure in result.measures]
-        rows.append((curve.side, str(curve.seed), curve.state, *counts, *values))
-    return rows
+def _ends(measures: Sequence[Measure]) -> dict[str, Callable[[Curve], str]]:
+    """Columns of the table of ends."""
+
+    def last(measure: Measure) -> Callable[[Curve], str]:
+        return lambda curve: _form(measure)(getattr(curve.points[-1].standing, measure))
+
+    counts: dict[str, Callable[[Curve], str]] = {
+        "steps": lambda curve: f"{curve.points[-1].steps:g}",
+        "seconds": lambda curve: f"{curve.points[-1].seconds:.1f}",
+    }
+    return {**counts, **{measure: last(measure) for measure in measures}}
 
 
 def _spread(spread: Spread, form: Callable[[float], str]) -> str:

@@ -7,14 +7,13 @@ What a peer's own script would not import or read is timed apart (`own` in the r
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from affinage.bench.wire import serve
+from affinage.bench.wire import work_off
 
 if TYPE_CHECKING:
     from affinage.bench.study.side import StudySide
@@ -90,12 +89,5 @@ def _memory(device: str, *, forget: bool) -> dict[str, Any]:
     return peak_memory(device)
 
 
-def main() -> None:
-    """Answers until standard input ends. What libraries print goes to standard error, so that it cannot be taken for a reply."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    serve(sys.stdin, replies, StudyDesk().answer)
-
-
 if __name__ == "__main__":
-    main()
+    work_off(StudyDesk().answer)

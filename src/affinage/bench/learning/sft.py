@@ -11,7 +11,7 @@ from datasets import Dataset
 from peft import PromptTuningConfig, TaskType
 from trl import SFTConfig, SFTTrainer
 
-from affinage.bench.held_out.side import Learned, LearningSide
+from affinage.bench.learning.side import Learned, LearningSide
 from affinage.bench.sides.peft_model import device_of, place_of, tokenizer_of
 from affinage.bench.sides.trainer import Gated
 from affinage.bench.work import Work

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from affinage.bench.held_out.curves import Curve, Point, Standing, Target, mean_curve, ratio, reached, summary, targets
-from affinage.bench.held_out.side import OURS, TRL
-from affinage.bench.page import grid, listed, write_files
+from affinage.bench.learning.curves import Curve, Point, mean_curve
+from affinage.bench.learning.side import OURS, TRL
+from affinage.bench.learning.trainings import CLOCK, Trainings
+from affinage.bench.loss.targets import Target, ratio, reached, summary, targets
+from affinage.bench.page import grid, write_files
 
 __all__ = ["Race", "as_dict", "markdown", "write"]
 
@@ -18,40 +20,32 @@ __all__ = ["Race", "as_dict", "markdown", "write"]
 class Race:
     """What is known of a race."""
 
-    command: str
-    """As it was typed."""
-    machine: Mapping[str, Any]
-    """`machine.describe`."""
-    work: Mapping[str, Any]
-    """Model, questions, limits."""
     settings: Mapping[str, Mapping[str, str]]
     """Per side what it trains by."""
-    untouched: Standing
-    """The model without an adapter, on the held-out questions."""
-    curves: tuple[Curve, ...]
-    interrupted: bool = False
+    trainings: Trainings
+
+    @property
+    def machine(self) -> Mapping[str, Any]:
+        """What it ran on."""
+        return self.trainings.machine
 
     @property
     def failed(self) -> bool:
         """Whether a training broke."""
-        return any(curve.state.startswith("failed") for curve in self.curves)
-
-    def of(self, side: str) -> list[Curve]:
-        """A side's curves with at least one point, by seed."""
-        return sorted((curve for curve in self.curves if curve.side == side and curve.points), key=lambda curve: curve.seed)
+        return self.trainings.failed
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Of the peer's mean over the seeds so far."""
-        return targets(mean_curve(self.of(TRL)), self.untouched)
+        return targets(mean_curve(self.trainings.of(TRL)), self.trainings.untouched)
 
     def pairs(self) -> list[tuple[str, Sequence[Point], Sequence[Point]]]:
         """Name, the peer's points and ours: seed by seed, and the means over the seeds."""
-        own = {curve.seed: curve.points for curve in self.of(OURS)}
+        own = {curve.seed: curve.points for curve in self.trainings.of(OURS)}
         found: list[tuple[str, Sequence[Point], Sequence[Point]]] = [
-            (f"seed {curve.seed}", curve.points, own[curve.seed]) for curve in self.of(TRL) if curve.seed in own
+            (f"seed {curve.seed}", curve.points, own[curve.seed]) for curve in self.trainings.of(TRL) if curve.seed in own
         ]
-        return [*found, ("mean curves", mean_curve(self.of(TRL)), mean_curve(self.of(OURS)))] if found else []
+        return [*found, ("mean curves", mean_curve(self.trainings.of(TRL)), mean_curve(self.trainings.of(OURS)))] if found else []
 
 
 def as_dict(race: Race) -> dict[str, Any]:
@@ -63,18 +57,8 @@ def as_dict(race: Race) -> dict[str, Any]:
             there, here, times = reached(theirs, target), reached(ours, target), ratio(theirs, ours, target)
             rows.append({"of": name, TRL: _values(there), OURS: _values(here), "sign": times.sign, "ratio": times.value if times.sign else None})
         held.append({**asdict(target), "rows": rows})
-    return {
-        "bench": "loss",
-        "command": race.command,
-        "machine": dict(race.machine),
-        "work": dict(race.work),
-        "settings": {side: dict(values) for side, values in race.settings.items()},
-        "interrupted": race.interrupted,
-        "failed": race.failed,
-        "untouched": asdict(race.untouched),
-        "targets": held,
-        "curves": [curve.as_dict() for curve in race.curves],
-    }
+    settings = {side: dict(values) for side, values in race.settings.items()}
+    return race.trainings.as_dict("loss", {"settings": settings, "targets": held})
 
 
 def write(race: Race, folder: Path, name: str) -> tuple[Path, Path]:
@@ -88,22 +72,19 @@ def write(race: Race, folder: Path, name: str) -> tuple[Path, Path]:
 
 def markdown(race: Race, name: str) -> str:
     """The page: what ran where, the tables, the curves, what differs between the sides on purpose."""
-    keys = list(next(iter(race.settings.values())))
+    keys, trainings = list(next(iter(race.settings.values()))), race.trainings
     parts = [
-        f"# Seconds to the same held-out loss: {name}",
-        f"    {race.command}",
-        listed(race.machine) + "\n" + listed(race.work),
-        f"The untouched model: loss {race.untouched.loss:.4f}, accuracy {race.untouched.accuracy:.1%}.",
+        *trainings.head(f"Seconds to the same held-out loss: {name}"),
+        f"The untouched model: loss {trainings.untouched.loss:.4f}, accuracy {trainings.untouched.accuracy:.1%}.",
         *(_section(race, target) for target in race.targets),
         f"![Held-out loss and accuracy over seconds of training]({name}.svg)",
-        "## Where each training ended",
-        grid(("side", "seed", "state", "steps", "seconds", "tokens", "last loss", "best loss", "best accuracy"), _ends(race), words=3),
+        *trainings.ends("side", _ENDS),
         "## What the two sides train by",
         grid(("", *race.settings), [(key, *(values[key] for values in race.settings.values())) for key in keys], words=1 + len(race.settings)),
         "Model, questions and wording are the same; the rest differs on purpose, most of all the rate, the start and the type: this is what one gets "
         "here and there without choosing, the reference study's settings in TRL against the defaults here. What a step alone takes on equal terms "
         "`affinage bench train` measures.",
-        "Seconds are those of training steps; loading, tokenising and measuring count for nobody. A target is reached at the first measurement "
+        f"{CLOCK} A target is reached at the first measurement "
         "that meets it. *>=*: the peer did not reach it in the time that it had; *<=*: we did not. The targets "
         "follow from the peer's mean curve and the untouched model by rules that were fixed beforehand. Accuracy on so few questions is coarse.",
     ]
@@ -127,17 +108,15 @@ def _cell(points: Sequence[Point], target: Target) -> str:
     return f"{at.seconds:.1f} s, {at.steps:g} steps, {at.tokens:,.0f} tokens"
 
 
-def _ends(race: Race) -> list[tuple[str, ...]]:
-    rows = []
-    for curve in race.curves:
-        if not curve.points:
-            rows.append((curve.side, str(curve.seed), curve.state, *[""] * 6))
-            continue
-        last, standings = curve.points[-1], [at.standing for at in curve.points]
-        counts = (f"{last.steps:g}", f"{last.seconds:.0f}", f"{last.tokens:,.0f}")
-        bests = (f"{min(at.loss for at in standings):.4f}", f"{max(at.accuracy for at in standings):.1%}")
-        rows.append((curve.side, str(curve.seed), curve.state, *counts, f"{last.standing.loss:.4f}", *bests))
-    return rows
+_ENDS: Mapping[str, Callable[[Curve], str]] = {
+    "steps": lambda curve: f"{curve.points[-1].steps:g}",
+    "seconds": lambda curve: f"{curve.points[-1].seconds:.0f}",
+    "tokens": lambda curve: f"{curve.points[-1].tokens:,.0f}",
+    "last loss": lambda curve: f"{curve.points[-1].standing.loss:.4f}",
+    "best loss": lambda curve: f"{min(at.standing.loss for at in curve.points):.4f}",
+    "best accuracy": lambda curve: f"{max(at.standing.accuracy for at in curve.points):.1%}",
+}
+"""Columns of the table of ends."""
 
 
 def _values(at: Point | None) -> dict[str, float] | None:

@@ -1,63 +1,18 @@
-"""What each side had reached when, which losses both are held against, and how many times sooner one was there. No time is measured here."""
+"""Which losses both sides are held against, and how many times sooner one was there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import mean, median
-from typing import Any, Literal
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
 
-__all__ = ["Curve", "Point", "Ratio", "Standing", "Target", "mean_curve", "ratio", "reached", "summary", "targets"]
+from affinage.bench.learning.curves import Point, Standing
+
+__all__ = ["Ratio", "Target", "ratio", "reached", "summary", "targets"]
 
 _WAY = 0.9
 """Part of the way from the untouched model to the peer's best that the nearer target asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One measurement on the held-out questions."""
-
-    loss: float
-    """Minus log-probability of the right answers, mean over their tokens."""
-    accuracy: float
-    """Part of the questions whose right option scores best."""
-    choice: float
-    """Minus log-softmax of the right option's score over the question's options, mean over the questions."""
-
-    def __str__(self) -> str:
-        """For a line of progress."""
-        return f"loss {self.loss:.4f}, choice {self.choice:.4f}, accuracy {self.accuracy:.1%}"
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Where a training stood after so many steps."""
-
-    steps: float
-    """Whole, but in a mean over seeds."""
-    seconds: float
-    """Of training alone."""
-    tokens: float
-    """That the decoder computed, padding left out."""
-    standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One training of one side."""
-
-    side: str
-    """Or, where one side trains in several ways, which of them."""
-    seed: int
-    state: str
-    """`running`, `through` (its steps), `out of time`, `interrupted`, or `failed: REASON`."""
-    points: tuple[Point, ...]
-    """The first before any step."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        points = [{"steps": at.steps, "seconds": at.seconds, "tokens": at.tokens, **asdict(at.standing)} for at in self.points]
-        return {"side": self.side, "seed": self.seed, "state": self.state, "points": points}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +26,6 @@ class Target:
     def met(self, standing: Standing) -> bool:
         """Whether it is reached."""
         return standing.loss <= self.value if self.measure == "loss" else standing.accuracy >= self.value
-
-
-def mean_curve(curves: Sequence[Curve]) -> tuple[Point, ...]:
-    """The mean over the seeds, at the steps at which all of them were measured."""
-    if not curves:
-        return ()
-    common = [at.steps for at in curves[0].points if all(any(other.steps == at.steps for other in curve.points) for curve in curves)]
-    rows = [[next(at for at in curve.points if at.steps == steps) for curve in curves] for steps in common]
-    return tuple(
-        Point(
-            row[0].steps,
-            mean(at.seconds for at in row),
-            mean(at.tokens for at in row),
-            Standing(
-                mean(at.standing.loss for at in row),
-                mean(at.standing.accuracy for at in row),
-                mean(at.standing.choice for at in row),
-            ),
-        )
-        for row in rows
-    )
 
 
 def targets(theirs: Sequence[Point], untouched: Standing) -> tuple[Target, ...]:

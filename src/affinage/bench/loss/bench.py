@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from pathlib import Path
 
 from affinage.bench.comparison import Start
-from affinage.bench.held_out.course import PROCESS, Limits, Runner, asked, check_score, described, judging, own, stopped
-from affinage.bench.held_out.page import Race
-from affinage.bench.held_out.side import OURS, TRL
-from affinage.bench.machine import describe
+from affinage.bench.learning.course import PROCESS, Course
+from affinage.bench.learning.runner import Limits, Runner, asked, check_score, described, own
+from affinage.bench.learning.side import OURS, TRL
+from affinage.bench.loss.result import Race
 from affinage.bench.material import material
 from affinage.bench.work import Question
 from affinage.config import MethodConfig, StudyConfig, load_study
@@ -32,6 +32,7 @@ def race(
     theirs: Limits,
     peer_rate: float | None = None,
     command: str,
+    cells: Path | None = None,
     start: Start = PROCESS,
     on_event: Callable[[str], None] = lambda event: None,
     on_result: Callable[[Race], object] = lambda result: None,
@@ -46,6 +47,7 @@ def race(
         theirs: how far the peer goes.
         peer_rate: a rate for the peer in place of the study's, to tell what the rate does from what the work on a step does.
         command: as it was typed, for the record.
+        cells: folder in which each finished training is kept, and from which those of an earlier run are taken; None keeps none.
         start: starts a worker.
         on_event: told what happens.
         on_result: given what is known so far, after each measurement.
@@ -54,23 +56,24 @@ def race(
         All curves; where the user interrupted, those so far.
 
     Raises:
-        UserError: model or data cannot be read, a score that token ids alone do not give, or the untouched model cannot be measured.
+        UserError: model or data cannot be read, a score that token ids alone do not give, the untouched model cannot be measured, or `cells`
+            holds trainings of another setting.
     """
     check_score(config)
     made = material(config)
     held_out, trained = asked(made, made.tested), asked(made, made.trained)
     runners = (_peer(theirs, trained, peer_rate), own(made, ours, trained, MethodConfig(name=METHOD)))
-    work = {**described(made, held_out, trained), **{f"{runner.label}, per seed": str(runner.limits) for runner in runners}}
-    turns = [(seed, runner) for seed in range(starts) for runner in (runners if seed % 2 == 0 else runners[::-1])]
-    with judging(config, runners[1].resolved, held_out, start) as track:
-        result = Race(command, describe(config.model), work, _settings(runners, config), track.untouched, ())
-        try:
-            for curves in track.followed(turns, on_event):
-                result = replace(result, curves=curves)
-                on_result(result)
-        except KeyboardInterrupt:
-            return replace(result, curves=stopped(result.curves), interrupted=True)
-    return result
+    settings = _settings(runners, config)
+    course = Course(
+        config,
+        {**described(made, held_out, trained), **{f"{runner.label}, per seed": str(runner.limits) for runner in runners}},
+        runners[1].resolved,
+        held_out,
+        tuple((seed, runner) for seed in range(starts) for runner in (runners if seed % 2 == 0 else runners[::-1])),
+        {"sides": settings},
+    )
+    found = course.follow(command=command, start=start, cells=cells, on_event=on_event, on_result=lambda so_far: on_result(Race(settings, so_far)))
+    return Race(settings, found)
 
 
 def _peer(limits: Limits, questions: tuple[Question, ...], rate: float | None) -> Runner:

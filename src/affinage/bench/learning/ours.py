@@ -10,7 +10,7 @@ import torch
 
 from affinage import adapters
 from affinage.backbone import load
-from affinage.bench.held_out.side import Learned, LearningSide
+from affinage.bench.learning.side import Learned, LearningSide
 from affinage.bench.sides.base import stopwatch
 from affinage.bench.sides.gate import Gate
 from affinage.bench.sides.ours import encoded
