@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse
 import scipy.stats
 
 from affinage import seeds
 from affinage.records import Score
 from affinage.report import reference
 from affinage.stats import MINIMUM_EFFECTIVE, Estimate, clustered, column_specificity, paired, per_run, spread, with_credit
+from affinage.stats.intervals import delete_one_group, group_shares, jackknife, student
 
 
 def score_rows(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -369,6 +371,32 @@ def test_rows_of_one_group_do_not_count_as_many() -> None:
     assert by_row.error is not None
     assert by_group.error is not None
     assert by_group.error > 1.5 * by_row.error
+
+
+def test_one_combination_of_cells_is_the_case_of_many_with_one_row() -> None:
+    draw = seeds.generator("combinations of cells")
+    count = draw.integers(0, 4, (5, 30)).astype(np.float64)
+    count[4] = np.eye(30)[7]  # a cell in one template group alone
+    total = count * draw.uniform(size=(5, 30))
+    weights = np.array([[0.5, 0.5, 0, 0, 0], [1, 0, -1, 0, 0], [0, 0, 0.5, 0.25, 0.25], [0, 0, 0, 0, 0]])
+    values, errors = (np.array(each) for each in zip(*(jackknife(total, count, weight) for weight in weights), strict=True))
+    assert np.isnan(errors).tolist() == [False, False, True, False]
+    for form in (weights, scipy.sparse.csr_array(weights)):
+        np.testing.assert_allclose(delete_one_group(total, count, form, values), errors, rtol=1e-12)
+        np.testing.assert_allclose(group_shares(count, form), [group_shares(count, weight) for weight in weights], rtol=1e-12)
+    # Several tables over the same counts at once.
+    stacked = jackknife(np.stack([total, 2 * total]), count, weights[1])
+    np.testing.assert_allclose(stacked, [[values[1], 2 * values[1]], [errors[1], 2 * errors[1]]], rtol=1e-12)
+    # Groups that none of its cells has are no groups of a combination.
+    apart = np.concatenate([count, np.zeros((5, 9))], axis=1)
+    assert jackknife(np.concatenate([total, np.zeros((5, 9))], axis=1), apart, weights[0])[1] == pytest.approx(errors[0])
+
+
+def test_a_t_interval_of_many_is_that_of_each() -> None:
+    low, high = student(np.array([0.1, 0.2, 0.3]), np.array([0.01, np.nan, 0.02]), np.array([9.0, 0.0, 30.5]), 0.9)
+    assert np.isnan(low).tolist() == np.isnan(high).tolist() == [False, True, False]
+    for place, (value, error, degrees) in enumerate(((0.1, 0.01, 9.0), (0.3, 0.02, 30.5))):
+        assert (low[2 * place], high[2 * place]) == pytest.approx(scipy.stats.t.interval(0.9, degrees, loc=value, scale=error))
 
 
 def test_kish_counts_what_a_few_large_groups_leave() -> None:

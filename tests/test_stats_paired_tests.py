@@ -16,6 +16,7 @@ from statsmodels.stats.power import TTestPower
 
 from affinage import seeds
 from affinage.stats import (
+    DRAWS,
     Comparison,
     Estimate,
     PairedTest,
@@ -30,7 +31,7 @@ from affinage.stats import (
     sign_flip,
 )
 from affinage.stats.effects import POWER, remaining_share, smallest_detectable, standardised
-from affinage.stats.paired_tests import SIGN_DRAWS, null_statistics, statistics
+from affinage.stats.paired_tests import null_statistics, statistics
 
 # Sign flips ----------------------------------------------------------------------------------------------------------------------------
 
@@ -83,7 +84,7 @@ def test_drawn_signs_come_near_to_all_of_them_and_never_to_zero() -> None:
 def test_combinations_are_enumerated_up_to_the_number_of_draws() -> None:
     assert sign_draws(13, ("x",)).values.shape == (8192, 13)
     drawn = sign_draws(14, ("x",))
-    assert (drawn.values.shape, drawn.exact) == ((SIGN_DRAWS, 14), False)
+    assert (drawn.values.shape, drawn.exact) == ((DRAWS, 14), False)
     assert set(np.unique(drawn.values)) == {-1, 1}
     assert abs(float(drawn.values.mean())) < 4 / math.sqrt(drawn.values.size)
     assert np.array_equal(drawn.values, sign_draws(14, ("x",)).values)
@@ -266,11 +267,14 @@ def test_an_effect_without_deviation_is_none() -> None:
 
 
 def test_shares_of_what_was_left() -> None:
-    assert remaining_share(0.1, 0.6) == pytest.approx(0.25)
-    assert remaining_share(-0.1, 0.6) == pytest.approx(-0.25)
-    assert remaining_share(0.0, 1.0) is None
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        remaining_share(0.1, 1.2)
+    assert remaining_share(0.1, 0.4) == pytest.approx(0.25)
+    assert remaining_share(-0.1, 0.4) == pytest.approx(-0.25)
+    # Always right, and so but for rounding.
+    assert remaining_share(0.0, 0.0) is None
+    assert remaining_share(0.0, 1 - (0.7 + 0.2 + 0.1)) is None
+    for left in (-0.2, math.nan):
+        with pytest.raises(ValueError, match="more than always"):
+            remaining_share(0.1, left)
 
 
 def test_the_smallest_detectable_difference_has_a_power_of_eighty_percent() -> None:

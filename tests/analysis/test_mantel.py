@@ -10,8 +10,9 @@ import statsmodels.api as sm
 from scipy.cluster.hierarchy import fcluster
 
 from affinage.analysis.layout import classical_map, tree
-from affinage.analysis.mantel import DRAWS, centred, mantel, symmetric
+from affinage.analysis.mantel import centred, mantel, symmetric
 from affinage.seeds import generator
+from affinage.stats import DRAWS
 
 
 def table(n: int, *key: str | int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -10,18 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from affinage.seeds import generator
+from affinage.stats import DRAWS, TIE
 
-__all__ = ["DRAWS", "FEWEST", "Mantel", "centred", "mantel", "symmetric"]
+__all__ = ["FEWEST", "Mantel", "centred", "mantel", "symmetric"]
 
 Floats = npt.NDArray[np.float64]
 
-DRAWS = 10_000
-"""Relabellings drawn where there are too many to go through."""
 FEWEST = 4
 """Cultures below which nothing is computed: of three, a symmetric table is zero once its rows and columns are centred."""
 _EXACT = 8
 """Cultures up to which every relabelling is tried (8! = 40,320)."""
-_TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def mantel(one: Floats, other: Floats, *key: str | int) -> Mantel | None:
     Args:
         one: [n, n] symmetric; its diagonal is not read.
         other: [n, n] likewise.
-        *key: names the stream of the draws.
+        *key: names the stream of the draws: `DRAWS` relabellings where there are too many to go through.
 
     Returns:
         None where one of them has the same value for every pair, or there are fewer than `FEWEST` cultures.
@@ -103,11 +101,11 @@ def mantel(one: Floats, other: Floats, *key: str | int) -> Mantel | None:
         names = np.array([np.arange(n), *(stream.permutation(n) for _ in range(DRAWS))])
     values = np.concatenate([table[part[:, left], part[:, right]] @ fixed for part in np.array_split(names, math.ceil(len(names) / 5000))])
     observed = float(values[0])
-    return Mantel(observed, float((np.abs(values) >= abs(observed) - _TIE).mean()), len(names), exact)
+    return Mantel(observed, float((np.abs(values) >= abs(observed) - TIE).mean()), len(names), exact)
 
 
 def _standard(values: Floats) -> Floats | None:
     """Mean 0 and length 1; None for equal values."""
     apart = values - values.mean()
     length = float(np.linalg.norm(apart))
-    return None if length <= _TIE * max(1.0, float(np.abs(values).max())) else apart / length
+    return None if length <= TIE * max(1.0, float(np.abs(values).max())) else apart / length

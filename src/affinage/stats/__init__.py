@@ -5,16 +5,17 @@ not percent. Two readings: `choice` (the best-scored option) and `free` (the gre
 `template` (the headline: mean over templates of the template's accuracy) and `row` (the reference study: mean over question rows).
 """
 
-from affinage.stats.bootstrap import DRAWS, CellSums, Draws, cell_sums, draw, draw_groups
+from affinage.stats.bootstrap import CellSums, Draws, cell_sums, draw, draw_groups
 from affinage.stats.choices import NOBODY, codes, option_matrix, option_shares, picks, whose
 from affinage.stats.contrasts import Contrasts, contrasts, template_means, weights_of
 from affinage.stats.credit import with_credit
 from affinage.stats.families import FAMILIES, Comparison, Family, holm, max_t, planned_families
 from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, clustered, kish
 from affinage.stats.numbers import numbered
-from affinage.stats.paired_tests import ROUGH_BELOW, SIGN_DRAWS, PairedTest, paired_tests, sign_draws, sign_flip
+from affinage.stats.paired_tests import ROUGH_BELOW, PairedTest, paired_tests, sign_draws, sign_flip
 from affinage.stats.procedure import MINIMUM_SPLITS, Procedure, Sides, procedure
 from affinage.stats.ranks import Ranked, first_probabilities, ranked
+from affinage.stats.resampling import DRAWS, TIE
 from affinage.stats.runs import AVERAGES, READINGS, RUN, Average, Reading, Spread, paired, per_run, spread
 from affinage.stats.scores import Binning, Curve, brier, brier_binary, chance_centred, reliability, share_of_left, template_weights
 from affinage.stats.studentised import FEW_EFFECTIVE, studentised
@@ -42,8 +43,8 @@ __all__ = [
     "READINGS",
     "ROUGH_BELOW",
     "RUN",
-    "SIGN_DRAWS",
     "SPECIFICITIES",
+    "TIE",
     "Average",
     "Binning",
     "CellSums",

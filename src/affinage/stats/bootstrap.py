@@ -16,12 +16,10 @@ import polars as pl
 
 from affinage import seeds
 from affinage.stats.numbers import numbered
+from affinage.stats.resampling import DRAWS
 from affinage.stats.runs import Average
 
-__all__ = ["DRAWS", "CellSums", "Draws", "Floats", "cell_sums", "draw", "draw_groups"]
-
-DRAWS = 10_000
-"""Bootstrap samples where nothing else is said."""
+__all__ = ["CellSums", "Draws", "Floats", "cell_sums", "draw", "draw_groups"]
 
 _BLOCK = 1 << 19
 """Numbers that are held at once while groups are drawn or draws are multiplied: 4 MiB."""

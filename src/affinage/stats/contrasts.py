@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import scipy.sparse
-import scipy.stats
 
 from affinage.stats.bootstrap import CellSums
-from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate
+from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, delete_one_group, effective_numbers, group_shares, student
 from affinage.stats.numbers import numbered
 
 __all__ = ["Contrasts", "contrasts", "distinct", "template_means", "weights_of"]
@@ -28,9 +27,9 @@ class Contrasts:
     contributions: Floats
     """What each template group adds to each contrast; a row sums to its value. Shape [contrasts, groups]."""
     shares: Floats
-    """The weight that each template group has in it: sum over cells of |weight| * the group's share of the cell. Shape [contrasts, groups]."""
+    """The weight that each template group has in it (`group_shares`). Shape [contrasts, groups]."""
     errors: Floats
-    """Delete-one-group jackknife standard errors; NaN where no interval may be given. Shape [contrasts]."""
+    """Standard errors (`delete_one_group`); NaN where no interval may be given. Shape [contrasts]."""
 
     @property
     def values(self) -> Floats:
@@ -40,9 +39,7 @@ class Contrasts:
     @property
     def effective(self) -> Floats:
         """Kish's effective number of template groups, 0 where a contrast has no cell; shape [contrasts]."""
-        squared = (self.shares**2).sum(1)
-        found = np.divide(self.shares.sum(1) ** 2, squared, out=np.zeros_like(squared), where=squared > 0)
-        return np.asarray(np.round(found, 9))  # as `kish`: ten equal groups are ten
+        return effective_numbers(self.shares)
 
     def estimates(self, questions: Sequence[int], templates: Sequence[int], level: float = 0.95) -> tuple[Estimate, ...]:
         """Each contrast with its interval, as `clustered` gives it.
@@ -53,17 +50,15 @@ class Contrasts:
             level: of the intervals.
         """
         effective, groups, values = self.effective, (self.shares > 0).sum(1), self.values
-        # Where there is no interval there may be no degree of freedom either; 1 stands in its place and is not used.
-        halves = scipy.stats.t.ppf((1 + level) / 2, np.maximum(effective - 1, 1.0)) * self.errors
+        low, high = student(values, self.errors, effective - 1, level)
         found = []
         for k, error in enumerate(self.errors.tolist()):
             value = float(values[k]) if groups[k] else math.nan
             numbers = (int(groups[k]), float(effective[k]), questions[k], templates[k], level)
             if math.isnan(error):
                 found.append(Estimate(value, None, None, None, *numbers))
-                continue
-            half = float(halves[k])
-            found.append(Estimate(value, error, value - half, value + half, *numbers))
+            else:
+                found.append(Estimate(value, error, float(low[k]), float(high[k]), *numbers))
         return tuple(found)
 
 
@@ -115,10 +110,9 @@ def weights_of(contrast: npt.NDArray[np.int64], cell: npt.NDArray[np.int64], wei
 
 
 def contrasts(sums: CellSums, weights: scipy.sparse.csr_array) -> Contrasts:
-    """Linear combinations of cells with the delete-one-group jackknife of `clustered`, for all of them in a few matrix products.
+    """Linear combinations of cells with the interval of `clustered`, for all of them in a few matrix products.
 
-    Standard error sqrt((G - 1)/G * sum_g (theta_(g) - theta)^2) with G the template groups of a contrast's own cells (MacKinnon, Nielsen and Webb
-    2023, "CV3"); none where fewer than `MINIMUM_EFFECTIVE` groups are effective or a cell would be empty without one of them.
+    There is no interval where fewer than `MINIMUM_EFFECTIVE` groups are effective or a cell would be empty without one of them.
 
     Args:
         sums: every cell's sums.
@@ -129,13 +123,7 @@ def contrasts(sums: CellSums, weights: scipy.sparse.csr_array) -> Contrasts:
     """
     if weights.shape[1] != len(sums.cells):
         raise ValueError(f"a weight for each of {len(sums.cells)} cells is needed, got {weights.shape[1]}")
-    sizes = sums.count.sum(1, keepdims=True)
-    contributions, shares = weights @ (sums.total / sizes), abs(weights) @ (sums.count / sizes)
-    left = sizes - sums.count
-    empty = (left <= 0).any(1).astype(np.float64)
-    without = weights @ ((sums.total.sum(1, keepdims=True) - sums.total) / np.where(left > 0, left, 1.0))
-    groups = np.maximum((shares > 0).sum(1), 1)
-    found = Contrasts(contributions, shares, np.zeros(len(contributions)))
-    errors = np.sqrt((groups - 1) / groups * ((without - found.values[:, None]) ** 2).sum(1))
-    refused = (found.effective < MINIMUM_EFFECTIVE) | (abs(weights) @ empty > 0)
-    return Contrasts(contributions, shares, np.where(refused, np.nan, errors))
+    contributions = weights @ (sums.total / sums.count.sum(1, keepdims=True))
+    shares = group_shares(sums.count, weights)
+    errors = delete_one_group(sums.total, sums.count, weights, contributions.sum(1))
+    return Contrasts(contributions, shares, np.where(effective_numbers(shares) < MINIMUM_EFFECTIVE, np.nan, errors))

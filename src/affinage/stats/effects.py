@@ -11,6 +11,7 @@ POWER = 2.8
 """Standard errors from zero at which a two-sided test at 5 % has a power of 80 %: 1.96 + 0.84 (Gelman and Hill 2007, chapter 20)."""
 
 _EXACT = 1e-12
+"""Fractions that differ by less do so by rounding alone."""
 
 
 def standardised(contributions: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -40,22 +41,22 @@ def standardised(contributions: npt.NDArray[np.float64], shares: npt.NDArray[np.
     return np.where(known, difference / deviation, np.nan)
 
 
-def remaining_share(difference: float, reference: float) -> float | None:
-    """A difference as a share of what the reference left to gain: difference / (1 - reference).
+def remaining_share(difference: float, left: float) -> float | None:
+    """A difference as a share of what the reference left to gain, difference / left: Hake's (1998) normalised gain.
 
     Args:
         difference: of accuracies, a fraction.
-        reference: accuracy of the reference on the same questions, a fraction.
+        left: 1 minus the reference's accuracy on the same questions, a fraction.
 
     Returns:
-        The share, negative for a loss; None where the reference was always right.
+        The share, below zero for a loss and then without lower limit; None where nothing was left, the reference being always right.
 
     Raises:
-        ValueError: a reference outside [0, 1].
+        ValueError: less than nothing was left, or it is no number.
     """
-    if not -_EXACT <= reference <= 1 + _EXACT:
-        raise ValueError(f"an accuracy between 0 and 1 is needed, got {reference}")
-    return difference / (1 - reference) if reference < 1 - _EXACT else None
+    if not left >= -_EXACT:
+        raise ValueError(f"a reference that is right more than always leaves {left}")
+    return difference / left if left > _EXACT else None
 
 
 def smallest_detectable(error: float) -> float:

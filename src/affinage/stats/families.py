@@ -10,16 +10,15 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FAMILIES", "TIE", "Comparison", "Family", "holm", "max_t", "planned_families"]
+from affinage.stats.resampling import TIE
+
+__all__ = ["FAMILIES", "Comparison", "Family", "holm", "max_t", "planned_families"]
 
 Family = Literal["own", "methods", "transfer"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 _BLOCK = 1_000
 """Draws that are sorted at once: bounds the memory of a family of a thousand comparisons."""
-
-TIE = 1e-9
-"""Statistics of the same contributions, added in another order, must stay a tie."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,18 +37,17 @@ def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[Numbers, Numbers]
     slow = [name for name, change in changes.items() if 4 * np.count_nonzero(change) < rows.height]
     if slow and len(slow) < len(keys):
         place, _ = numbered(rows, slow)
-        fast = rows.select(name for name in keys if name not in slow)
-        return _distinct([place, *map(_codes, fast)])
+        return _distinct([place, *_codes(rows, [name for name in keys if name not in slow])])
     heads = np.flatnonzero(reduce(np.logical_or, changes.values()))
-    number, first = _distinct([_codes(column) for column in rows.select(keys)[heads]])
+    number, first = _distinct(_codes(rows[heads] if len(heads) < rows.height else rows, keys))
     return np.repeat(number, np.diff(heads, append=rows.height)), heads[first]
 
 
 def _changes(column: pl.Series) -> npt.NDArray[np.bool_]:
     """Which values differ from the one before; the first does."""
-    found = column.ne_missing(column.shift()).to_numpy().copy()
-    found[0] = True
-    return found
+    before = column[:-1]
+    differs = column[1:].ne_missing(before) if column.null_count() else column[1:] != before
+    return np.concatenate(([True], differs.to_numpy()))
 
 
 def _distinct(codes: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
@@ -76,14 +75,12 @@ def _distinct(codes: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
     return number[code], first[order]
 
 
-def _codes(column: pl.Series) -> Numbers:
-    """The values of a column as numbers from 0, null among them."""
-    if column.dtype == pl.String:
-        column = column.cast(pl.Categorical).to_physical()
-    elif not column.dtype.is_integer():
-        column = column.rank("dense")
-    known = column.cast(pl.Int64)
-    values = np.asarray(known.fill_null(0).to_numpy(), np.int64)
-    if known.null_count() < len(known):
-        values = values - int(values.min()) + 1
-    return np.where(known.is_null().to_numpy(), 0, values) if known.null_count() else values
+def _codes(rows: pl.DataFrame, keys: Sequence[str]) -> list[Numbers]:
+    """The values of each column as numbers from 0, null among them. One query for all columns: of few rows it costs more than its work."""
+    asked = []
+    for name in keys:
+        column, dtype = pl.col(name), rows.schema[name]
+        code = column.cast(pl.Categorical).to_physical() if dtype == pl.String else column if dtype.is_integer() else column.rank("dense")
+        code = code.cast(pl.Int64)
+        asked.append((code - code.min() + 1).fill_null(0))
+    return [found.to_numpy() for found in rows.select(asked)]

@@ -18,12 +18,12 @@ from affinage import seeds
 from affinage.stats.bootstrap import cell_sums
 from affinage.stats.contrasts import Contrasts, contrasts, distinct, template_means, weights_of
 from affinage.stats.effects import remaining_share, smallest_detectable, standardised
-from affinage.stats.families import TIE, Comparison, holm, max_t
+from affinage.stats.families import Comparison, holm, max_t
 from affinage.stats.intervals import Estimate
+from affinage.stats.resampling import DRAWS, TIE
 
 __all__ = [
     "ROUGH_BELOW",
-    "SIGN_DRAWS",
     "PairedTest",
     "Signs",
     "family_p_values",
@@ -33,9 +33,6 @@ __all__ = [
     "sign_flip",
     "statistics",
 ]
-
-SIGN_DRAWS = 10_000
-"""Draws of signs; all there are where those are not more."""
 
 ROUGH_BELOW = 30.0
 """With fewer effective template groups p-values are exact only where the groups' contributions are symmetric around zero; where they are skewed, a
@@ -65,7 +62,7 @@ class Signs:
         return np.asarray(count / draws if self.exact else (1 + count) / (1 + draws))
 
 
-def sign_draws(groups: int, key: Sequence[str | int | float], draws: int = SIGN_DRAWS) -> Signs:
+def sign_draws(groups: int, key: Sequence[str | int | float], draws: int = DRAWS) -> Signs:
     """Signs for each template group: every combination where there are no more than `draws` of them, else independent fair draws.
 
     Args:
@@ -144,7 +141,7 @@ def sign_flip(contributions: Floats, signs: Signs) -> Floats:
     return signs.p_values((null_statistics(contributions, signs) >= statistics(contributions) - TIE).sum(0))
 
 
-def family_p_values(found: Contrasts, key: Sequence[str | int | float], draws: int = SIGN_DRAWS) -> tuple[Floats, Floats, Floats]:
+def family_p_values(found: Contrasts, key: Sequence[str | int | float], draws: int = DRAWS) -> tuple[Floats, Floats, Floats]:
     """A family's p-values: of each sign-flip test, Holm's, and max-T's, all from the same draws of signs.
 
     Args:
@@ -195,9 +192,7 @@ class PairedTest:
         return int(self.estimate.above) - int(self.estimate.below)
 
 
-def paired_tests(
-    family: Sequence[Comparison], rows: pl.DataFrame, key: Sequence[str | int | float], draws: int = SIGN_DRAWS
-) -> tuple[PairedTest, ...]:
+def paired_tests(family: Sequence[Comparison], rows: pl.DataFrame, key: Sequence[str | int | float], draws: int = DRAWS) -> tuple[PairedTest, ...]:
     """Every comparison of a family, tested with the same draws of signs.
 
     A comparison's difference is the mean over its cells (run, tested culture) of the difference by template. A comparison without rows, or with too
@@ -215,7 +210,7 @@ def paired_tests(
     """
     scored = rows.filter(pl.col("choice").is_not_null())
     if not scored.height:
-        return tuple(PairedTest(each, _NOTHING, None, None, None, None, None, None, 0) for each in family)
+        return tuple(PairedTest(each, Estimate.nothing(), None, None, None, None, None, None, 0) for each in family)
     if not 0 <= int(str(scored["comparison"].min())) <= int(str(scored["comparison"].max())) < len(family):
         raise ValueError(f"rows of a comparison that is none of the {len(family)} of the family")
     units, cells = template_means(scored, ("comparison", "run", "culture"), ("choice", "reached"))
@@ -236,15 +231,12 @@ def paired_tests(
             _known(corrected[k]),
             _known(sharper[k]),
             None if np.isnan(p[k]) else _known(effect[k]),
-            remaining_share(estimate.value, float(reached[k]) - estimate.value) if runs[k] else None,
+            remaining_share(estimate.value, 1 - (float(reached[k]) - estimate.value)) if runs[k] else None,
             None if estimate.error is None else smallest_detectable(estimate.error),
             runs[k],
         )
         for k, (comparison, estimate) in enumerate(zip(family, found.estimates(questions, templates), strict=True))
     )
-
-
-_NOTHING = Estimate(np.nan, None, None, None, 0, 0.0, 0, 0)
 
 
 def _known(value: float) -> float | None:

@@ -18,11 +18,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.stats
 
 from affinage.stats.bootstrap import Floats, cell_sums
 from affinage.stats.components import Components, components
-from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, cell_weights, effective_groups, jackknife
+from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, cell_weights, effective_groups, jackknife, student
 from affinage.stats.runs import Average
 
 __all__ = ["MINIMUM_SPLITS", "Decomposition", "Procedure", "Refusal", "Sides", "decompose", "procedure", "resampled"]
@@ -91,7 +90,7 @@ def procedure(rows: pl.DataFrame, sides: Sides, average: Average = "template", c
     """
     scored = rows.filter(pl.col(credit).is_not_null())
     if not scored.height:
-        nothing = Estimate(math.nan, None, None, None, 0, 0.0, 0, 0, level)
+        nothing = Estimate.nothing(level)
         return Procedure(nothing, None, nothing, None, 0, "splits" if sides.drawn else "folds", sides.overlap)
     sums = cell_sums(scored, credit, average)
     weight = cell_weights(scored, sums)
@@ -145,8 +144,7 @@ def decompose(total: Floats, count: Floats, weight: Floats, split: npt.NDArray[n
     inside, degrees = np.zeros_like(value), 0.0
     for number in range(splits):
         here = split == number
-        groups = count[here].sum(0) > 0
-        inside = inside + jackknife(total[..., here, :][..., groups], count[here][:, groups], weight[here])[1] ** 2
+        inside = inside + jackknife(total[..., here, :], count[here], weight[here])[1] ** 2
         degrees += effective_groups(count[here], weight[here]) - 1
     shares = np.bincount(split, weight, splits)
     means = _split_means(total, count, weight, split)
@@ -187,8 +185,8 @@ def _split_means(total: Floats, count: Floats, weight: Floats, split: npt.NDArra
 def _estimate(number: Estimate, variance: float, degrees: float) -> Estimate:
     """The number with a t interval."""
     error = math.sqrt(variance)
-    half = float(scipy.stats.t.ppf((1 + number.level) / 2, degrees)) * error
-    return replace(number, error=error, low=number.value - half, high=number.value + half)
+    low, high = student(number.value, error, degrees, number.level)
+    return replace(number, error=error, low=float(low), high=float(high))
 
 
 def _numbered(values: pl.Series) -> npt.NDArray[np.int64]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ranked", "first_probabilities", "ranked"]
+from affinage.stats.resampling import TIE
 
-_TIE = 1e-9
-"""Accuracies are ratios of small counts: nearer than this they are equal."""
+__all__ = ["Ranked", "first_probabilities", "ranked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def first_probabilities(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
     whole = drawn[~np.isnan(drawn).any(1)]
     if 2 * len(whole) < len(drawn) or not len(whole):
         raise ValueError(f"only {len(whole)} of {len(drawn)} samples have a number of every candidate")
-    first = whole >= whole.max(1, keepdims=True) - _TIE
+    first = whole >= whole.max(1, keepdims=True) - TIE
     return np.asarray((first / first.sum(1, keepdims=True)).mean(0))
 
 

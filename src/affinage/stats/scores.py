@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from affinage.stats.effects import remaining_share
 from affinage.stats.intervals import Estimate, clustered
 from affinage.stats.runs import Average
 
@@ -44,9 +45,8 @@ def chance_centred(accuracy: npt.ArrayLike, chance: npt.ArrayLike) -> Floats:
 def share_of_left(rows: pl.DataFrame, average: Average = "template", level: float = 0.95) -> Estimate:
     """Gain as a share of what the reference left to gain, (tuned - reference) / (1 - reference), with an interval over template groups.
 
-    Hake's (1998) normalised gain R = G / L of two means over the same questions. Its error is that of the mean of (g_i - R l_i) / L (the ratio's
-    linearisation; Cochran 1977, section 6.4), by the jackknife of `clustered`, so both means share the draw of template groups. A loss is negative
-    and has no lower limit: a reference that was almost always right left almost nothing.
+    `remaining_share` R = G / L of two means over the same questions. Its error is that of the mean of (g_i - R l_i) / L (the ratio's linearisation;
+    Cochran 1977, section 6.4), by the jackknife of `clustered`, so both means share the draw of template groups.
 
     Args:
         rows: as `clustered`, with `gain` (tuned minus reference) and `left` (1 minus the reference's credit) per question; both or neither are null.
@@ -62,12 +62,10 @@ def share_of_left(rows: pl.DataFrame, average: Average = "template", level: floa
     if rows.filter(pl.col("gain").is_null() != pl.col("left").is_null()).height:
         raise ValueError("a gain without what was left, or the other way round")
     gain, left = _means(rows, average)
-    known = left > _TOLERANCE
-    ratio = gain / left if known else 0.0
-    linear = rows.with_columns(((pl.col("gain") - ratio * pl.col("left")) / (left if known else 1.0)).alias("_linear"))
-    found = clustered(linear, average, "_linear", level)
-    if not known:
-        return replace(found, value=math.nan, error=None, low=None, high=None)
+    ratio = remaining_share(gain, left)
+    if ratio is None:
+        return replace(clustered(rows, average, "gain", level), value=math.nan, error=None, low=None, high=None)
+    found = clustered(rows.with_columns(((pl.col("gain") - ratio * pl.col("left")) / left).alias("_linear")), average, "_linear", level)
     if found.low is None or found.high is None:
         return replace(found, value=ratio)
     return replace(found, value=ratio, low=ratio + found.low, high=ratio + found.high)

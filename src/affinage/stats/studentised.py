@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.stats
 
 from affinage.stats.bootstrap import Draws, Floats, cell_sums
-from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, cell_weights, effective_groups, jackknife
+from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, cell_weights, effective_groups, jackknife, student
 from affinage.stats.runs import Average
 
 __all__ = ["FEW_EFFECTIVE", "bootstrap_t", "studentised"]
@@ -56,7 +53,7 @@ def studentised(rows: pl.DataFrame, draws: Draws, average: Average = "row", cred
     sums = cell_sums(rows, credit, average, draws.groups)
     scored = rows.filter(pl.col(credit).is_not_null())
     if not scored.height:
-        return Estimate(math.nan, None, None, None, 0, 0.0, 0, 0, level)
+        return Estimate.nothing(level)
     weight = cell_weights(scored, sums)
     effective = effective_groups(sums.count, weight)
     there = int((sums.count.sum(0) > 0).sum())
@@ -68,10 +65,10 @@ def studentised(rows: pl.DataFrame, draws: Draws, average: Average = "row", cred
     error, quantiles = bootstrap_t(sums.total, sums.count, weight, draws.counts, level)
     if not np.isfinite(quantiles).all():
         return Estimate(value, None, None, None, *numbers)
-    columns = sums.count.sum(0) > 0
-    half = float(scipy.stats.t.ppf((1 + level) / 2, effective - 1) * jackknife(sums.total[:, columns], sums.count[:, columns], weight)[1])
-    low, high = value - float(quantiles[1]) * error, value - float(quantiles[0]) * error
-    return Estimate(value, error, min(low, value - half), max(high, value + half), *numbers)
+    low, high = student(value, jackknife(sums.total, sums.count, weight)[1], effective - 1, level)
+    return Estimate(
+        value, error, min(value - float(quantiles[1]) * error, float(low)), max(value - float(quantiles[0]) * error, float(high)), *numbers
+    )
 
 
 def bootstrap_t(total: Floats, count: Floats, weight: Floats, counts: npt.NDArray[np.int64], level: float = 0.95) -> tuple[float, Floats]:

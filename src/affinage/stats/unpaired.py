@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import scipy.stats
-
-from affinage.stats.intervals import Estimate
+from affinage.stats.intervals import Estimate, student
 
 __all__ = ["unpaired"]
 
@@ -46,5 +44,5 @@ def unpaired(one: Estimate, other: Estimate) -> Estimate:
     if error == 0:
         return Estimate(value, 0.0, value, value, *numbers)
     freedom = (ours + theirs) ** 2 / (ours**2 / (one.effective - 1) + theirs**2 / (other.effective - 1))
-    half = float(scipy.stats.t.ppf((1 + one.level) / 2, freedom)) * error
-    return Estimate(value, error, value - half, value + half, *numbers)
+    low, high = student(value, error, freedom, one.level)
+    return Estimate(value, error, float(low), float(high), *numbers)
