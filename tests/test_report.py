@@ -258,9 +258,11 @@ def test_worse_is_called_worse_and_no_difference_no_difference(tmp_path: Path) -
 
 
 def test_few_templates_get_numbers_without_a_verdict(tmp_path: Path) -> None:
-    claim = verdicts(read_evidence(Play(templates=16).write(tmp_path)))[0].claims[0]
+    (found,) = verdicts(read_evidence(Play(templates=16).write(tmp_path)))
+    claim = found.claims[0]
     assert claim.estimate.low is None
     assert "8.0 effective template groups, 10 are needed for an interval or a verdict" in claim.sentence
+    assert found.conclusion.startswith("Nothing is shown for Prompt-tuning: its difference from the untouched model has no interval")
 
 
 def estimate(effective: float) -> Estimate:
@@ -311,7 +313,8 @@ def test_a_culture_that_was_held_out_is_marked_where_its_adapter_stands(out: Any
     assert ("table-4-prompt-tuning: Atlantis" in found) == (not whole)
     assert "reference-prompt-tuning: ours: Spain (zero-shot)" in found
     assert found["reference-1-own-culture: ours: prompt-tuning, own culture"][0].endswith(" (zero-shot)")
-    assert f"pooled: prompt-tuning, own culture {'(zero-shot)' if whole else '(zero-shot: Spain)'}" in found
+    told = "(trained without this culture: zero-shot)" if whole else "(trained without it, zero-shot: Spain)"
+    assert f"pooled: prompt-tuning, own culture {told}" in found
     for table in tables(Cells(held)):
         if table.key in {"table-1-own-culture", "table-4-prompt-tuning"}:
             assert "Zero-shot: made for a culture none of whose questions were trained on." in table.text
@@ -329,9 +332,13 @@ def test_the_page_holds_every_table_and_picture(report: Path, evidence: Evidence
         assert len(widths) == 1
     for number in range(1, 5):
         assert f"### Table {number}." in page
-    for name in re.findall(r"!\[[^]]{40,}\]\(([^)]+)\)", page):
+    pictures = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", page)
+    assert [(re.split("[:,]", title)[0], name) for title, name in pictures] == [
+        ("Reliability curves", "figures/reliability.png"),
+        ("Heat map of Prompt-tuning", "figures/figure-2-1-prompt-tuning.png"),
+    ]
+    for _, name in pictures:
         assert (report / name).read_bytes().startswith(b"\x89PNG")
-    assert page.count("![Heat map") == 1
     assert "licence: CC-BY-4.0" in page
     assert "commit c0ffee" in page
     # Ids of questions stay as the source has them.
@@ -429,6 +436,15 @@ def test_colours_get_darker_with_accuracy_and_carry_black_text() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0.123, "+12.3"), (-0.0004, "0.0"), (0.0, "0.0"), (-0.05, "−5.0")])
 def test_differences_carry_their_sign(value: float, text: str) -> None:
     assert points(value) == text
+    assert words.signed(100 * value, 1) == text
+    assert words.decimal(100 * value, 1) == text.removeprefix("+")
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(None, ""), (1.0, "1.0000"), (0.04996, "0.0500"), (1 / 10_001, "0.0001"), (1 / 40_320, "< 0.0001"), (0.0, "< 0.0001")]
+)
+def test_a_p_value_has_four_decimals_everywhere_and_is_never_zero(p: float | None, text: str) -> None:
+    assert words.p_value(p) == text
 
 
 def test_reports_need_no_torch() -> None:

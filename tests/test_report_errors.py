@@ -1,4 +1,4 @@
-"""Report: whose option is chosen, pull, flips, topics, templates, worst and best questions, every number computed by head."""
+"""Report: whose option is chosen, pull, topics, templates, worst and best questions, every number computed by head."""
 
 from __future__ import annotations
 
@@ -130,32 +130,6 @@ def test_the_right_option_is_no_pull(tmp_path: Path) -> None:
     assert not [each for each in section.tables if each.key == "pull"]
 
 
-# Flips ------------------------------------------------------------------------------------------------------------------------------------
-
-
-def test_flips_are_counted_by_head(tmp_path: Path) -> None:
-    def two_orders(label: str, trained: str, tested: str, number: int) -> list[ItemScore]:
-        at_home = trained == tested
-        chosen = (0, 0) if number < (18 if at_home else 6) else (1, 2) if at_home else (0, 2) if number < 12 else (3, 3)
-        return [item(tested, number, one, order) for one, order in zip(chosen, ((0, 1, 2, 3), (1, 0, 2, 3)), strict=True)]
-
-    flips = table(found(Small(BASE, items=two_orders), tmp_path)["errors"], "flips")
-    numbers = rows(flips)
-    untouched, own = numbers["Untouched model"], numbers["LoRA, own culture"]
-    # Changes, interval, right in some orders, the same wrong answer.
-    assert (untouched[0], untouched[2], untouched[3]) == ("25.0", "25.0", "50.0")
-    assert (own[0], own[2], own[3]) == ("25.0", "0.0", "0.0")
-    assert untouched[4:6] == ("", "")
-    difference = np.array([float(k >= 18) - float(6 <= k < 12) for k in range(24)])
-    interval = scipy.stats.ttest_1samp(difference, 0).confidence_interval(0.95)
-    assert own[4] == "0.0"
-    assert own[5] == f"−{-100 * interval.low:.1f} to +{100 * interval.high:.1f}"
-
-
-def test_one_order_has_no_flips(tmp_path: Path) -> None:
-    assert not [each for each in found(STUDY, tmp_path)["errors"].tables if each.key == "flips"]
-
-
 # Topics and templates ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +147,7 @@ def test_topics_stand_in_the_order_of_their_gains_and_few_templates_have_no_inte
     (note,) = by_topic.notes
     assert note.startswith("1 topic with an interval; of these 1 gained and 0 lost")
     ends = table(section, "templates-lora")
-    assert ends.text.startswith("Of 24 templates 12 gain, 0 lose and 12 do neither.")
+    assert ends.text.startswith("Of 24 templates 12 have a difference above zero, 0 one below zero and 12 none.")
     assert [row[0] for row in ends.rows] == [f"T{k:02d}" for k in range(6, 14)]
     assert ends.rows[0][1:] == ("learned", "0.0", "100.0", "+100.0", "2", "2")
 
@@ -205,7 +179,7 @@ def test_the_worst_and_the_best_questions_come_with_their_probabilities(tmp_path
     assert content.rules == (8,)
     # The best option has exp(-0.5) against three times exp(-4): 91.7 % and 2.8 % each.
     assert content.rows[0] == (
-        *("gained most", "T06_Mexico", "Mexico", "Mexico / Spain / Iran / nobody (invented)", "1"),
+        *("up most", "T06_Mexico", "Mexico", "Mexico / Spain / Iran / nobody (invented)", "1"),
         *("2.8 / 91.7 / 2.8 / 2.8", "91.7 / 2.8 / 2.8 / 2.8", "+88.9", "1"),
     )
     assert {row[1].partition("_")[0] for row in content.rows[:8]} == {f"T{k:02d}" for k in range(6, 14)}

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,18 +14,23 @@ import polars as pl
 import pytest
 
 from affinage.adapters import modelcard
+from affinage.config import MethodConfig
 from affinage.report import LANGUAGES, ReportPaths, build_report, figures, read_evidence, speaking, training, verdicts, write_report
 from affinage.report.answers import answers
 from affinage.report.cells import Cells
 from affinage.report.charts import forests, heat_maps
+from affinage.report.language import Language
 from affinage.report.latex import table as latex_table
 from affinage.report.page.meaning import limits, meaning
 from affinage.report.page.text import inline, paragraphs
+from affinage.report.sections import sections
+from affinage.report.state import state
 from affinage.report.table import Table
 from affinage.report.training import read_training
-from affinage.report.words import called, many, number, percent, points
+from affinage.report.words import called, many, number, percent, points, shown
 from affinage.store import append_log
 from plays import Play
+from small_studies import BASE, Small, everywhere
 
 HOSTILE = '<script>alert("x")</script> & {{ 123 * 456 }} $50_%'
 VOID = {"meta", "link", "br", "img", "line", "circle", "path", "rect", "hr", "input"}
@@ -270,7 +275,7 @@ def test_the_json_holds_every_csv(reports: dict[str, ReportPaths]) -> None:
 @pytest.mark.parametrize(
     ("play", "begins"),
     [
-        (Play(templates=48), ("Yes: ", "The study has one method", "It gains there, too: ")),
+        (Play(templates=48), ("Yes: ", "The study has one method", "It gains there: ")),
         (Play(own=0.3, other=0.3), ("Not shown: ", "The study has one method", "A gain there is not shown: ")),
         (Play(own=0.1, other=0.1), ("No: ", "The study has one method", "It loses there: ")),
         (Play(templates=16), ("Not told: ", "The study has one method", "Not told: ")),
@@ -356,3 +361,85 @@ def test_an_unknown_language_is_refused(folder: Path) -> None:
 
     with pytest.raises(UserError, match=r"--language.*'de'"):
         write(folder, "de")
+
+
+# French, to the last word -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_french_page_says_in_french_why_it_is_provisional(tmp_path: Path) -> None:
+    reason = "a trial with at most 40 questions per culture and side"
+    folder = Play(provisional=(reason, "a reason of another version")).write(tmp_path)
+    assert state(read_evidence(folder)).provisional == f"Provisional, no result: {reason}; a reason of another version."
+    french = build_report(folder, "fr").html.read_text(encoding="utf-8")
+    assert "Provisoire\u00a0: a play</h1>" in french
+    assert "essai limité à 40 questions par culture et par côté du découpage\u202f; a reason of another version." in french
+    assert reason not in french
+
+
+def test_a_french_page_names_controls_in_french(tmp_path: Path) -> None:
+    runs = {("lora", "other-cultures.Spain"): {"Spain": range(10)}, ("lora", "format-control"): everywhere(2)}
+    folder = Small({**BASE, **runs}).write(tmp_path)
+    heads = {}
+    for language in LANGUAGES:
+        with speaking(language):
+            tables = {table.key: table for section in sections(Cells(read_evidence(folder))) for table in section.tables}
+        table = tables["controls-lora"]
+        heads[language] = [row[0].strip() for row in table.rows]
+        (note,) = table.notes
+        assert "zero-shot" in note
+        assert note[1:] in tables["controls-lora-pooled"].text or note in tables["controls-lora-pooled"].text
+    assert {"other-cultures", "other-cultures − untouched", "format-control"} <= set(heads["en"])
+    assert {"autres cultures", "autres cultures − intact", "témoin de format"} <= set(heads["fr"])
+    without = Small({**BASE, ("lora", "format-control"): everywhere(2)}).write(tmp_path / "without")
+    assert not any("zero-shot" in note for section in sections(Cells(read_evidence(without))) for table in section.tables for note in table.notes)
+
+
+def test_the_colons_and_semicolons_of_a_french_page_have_their_spaces(reports: dict[str, ReportPaths]) -> None:
+    tree = Tree(reports["fr"].html.read_text(encoding="utf-8")).root
+    said = [each.text for each in tree.all("h1", "h2", "h3", "h4", "caption", "figcaption") if HOSTILE not in each.text]
+    said += [each.text for each in tree.all("p") if each.given.get("class") == "ramp"]
+    assert any("\u00a0:" in text for text in said)
+    assert not [text for text in said if re.search(r"\w[:;] ", text)]
+
+
+@pytest.mark.parametrize("out", [["Spain"], "each"])
+def test_sentences_say_which_adapters_never_saw_their_culture(tmp_path: Path, out: object) -> None:
+    evidence = read_evidence(Play(labels=("prompt-tuning", "lora")).write(tmp_path))
+    said = {answer.key: answer.sentence for answer in answers(evidence, verdicts(evidence))}
+    assert not any("zero-shot" in text for text in (*said.values(), *(verdict.conclusion for verdict in verdicts(evidence))))
+    method = MethodConfig(name="prompt-tuning", settings={"held_out": out})
+    config = evidence.study.config.model_copy(update={"methods": (method, MethodConfig(name="lora"))})
+    held = replace(evidence, study=replace(evidence.study, config=config))
+    listed = ", ".join(map(shown, held.cultures)) if out == "each" else "Spain"
+    begun: dict[Language, str] = {"en": "Trained without the culture that it is for (zero-shot): ", "fr": "(zero-shot)\u00a0: "}
+    for language, begins in begun.items():
+        with speaking(language):
+            found = verdicts(held)
+            said = {answer.key: answer.sentence for answer in answers(held, found)}
+        ends = f"{begins}prompt-tuning." if out == "each" else f"{begins}prompt-tuning (Spain)."
+        assert all(text.endswith(ends) for text in said.values())
+        conclusions = {verdict.label: verdict.conclusion for verdict in found}
+        assert conclusions["prompt-tuning"].endswith(f"{begins}{listed}.")
+        assert "zero-shot" not in conclusions["lora"]
+
+
+def test_a_map_does_not_say_that_an_adapter_was_trained_on_what_it_never_saw(tmp_path: Path) -> None:
+    evidence = read_evidence(Play(labels=("prompt-tuning",)).write(tmp_path))
+    config = evidence.study.config.model_copy(update={"methods": (MethodConfig(name="prompt-tuning", settings={"held_out": ["Spain"]}),)})
+    (drawn,) = heat_maps(Cells(replace(evidence, study=replace(evidence.study, config=config))))
+    rows = {row.name: row for row in drawn.rows if row.adapter}
+    assert rows["Spain (zero-shot)"].cells[0].detail.startswith("made for Spain (zero-shot), tested on ")
+    assert all(row.cells[0].detail.startswith(f"trained on {name}, ") for name, row in rows.items() if "zero-shot" not in name)
+
+
+def test_the_figures_of_a_french_report_have_no_decimal_points(reports: dict[str, ReportPaths]) -> None:
+    def numbers(language: str) -> list[str]:
+        paths = [path for path in (*reports[language].figures, *reports[language].pictures) if path.suffix == ".svg"]
+        assert paths
+        texts = [text for path in paths for text in re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text(encoding="utf-8"))]
+        return [text for text in texts if re.fullmatch(r"\s*[−±+]?\s?\d+[.,]\d+\s*", text)]
+
+    assert any("." in text for text in numbers("en"))
+    assert not any("," in text for text in numbers("en"))
+    assert any("," in text for text in numbers("fr"))
+    assert not any("." in text for text in numbers("fr"))

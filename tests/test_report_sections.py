@@ -175,20 +175,37 @@ def in_two_orders(label: str, trained: str, tested: str, number: int) -> list[It
 def test_what_survives_every_order_is_counted_by_head(tmp_path: Path) -> None:
     table = tables(Small(BASE, items=in_two_orders), tmp_path)["orders"]
     found = rows(table)
-    names = ("", "over all orders", "in one order", "survives every order", "95 % interval", "same in every order", "95 % interval")
+    names = ("", "over all orders", "in one order", "survives every order", "95 % interval")
     assert table.header == (*names, "runs", "questions", "templates")
     # Where two orders differ, the two options tie over both of them: 6/24 + (6/24) / 2 over all orders, as in one.
     untouched = found["Untouched model"]
-    assert (untouched[0], untouched[1], untouched[2], untouched[4]) == ("37.5", "37.5", "25.0", "75.0")
+    assert untouched[:3] == ("37.5", "37.5", "25.0")
     own = found["LoRA, own culture"]
-    assert (own[0], own[1], own[2], own[4]) == ("75.0", "75.0", "75.0", "75.0")
-    assert untouched[6:] == ("1", "48", "24")
+    assert own[:3] == ("75.0", "75.0", "75.0")
+    assert untouched[4:] == ("1", "48", "24")
     assert "Each question was asked in 2 orders of its options." in table.text
     assert "Every order could be scored." in table.text
 
 
+def test_answers_that_flip_are_counted_by_head(tmp_path: Path) -> None:
+    found = tables(Small(BASE, items=in_two_orders), tmp_path)
+    numbers, right = rows(found["flips"]), rows(found["orders"])
+    untouched, own = numbers["Untouched model"], numbers["LoRA, own culture"]
+    # Changes, interval, right in some orders, the same wrong answer.
+    assert (untouched[0], untouched[2], untouched[3]) == ("25.0", "25.0", "50.0")
+    assert (own[0], own[2], own[3]) == ("25.0", "0.0", "0.0")
+    assert untouched[4:6] == ("", "")
+    difference = np.array([float(k >= 18) - float(6 <= k < 12) for k in range(24)])
+    interval = scipy.stats.ttest_1samp(difference, 0).confidence_interval(0.95)
+    assert own[4] == "0.0"
+    assert own[5] == f"−{-100 * interval.low:.1f} to +{100 * interval.high:.1f}"
+    for head, values in numbers.items():
+        assert float(right[head][2]) + float(values[0]) + float(values[3]) == 100
+    assert not {name for name in found["orders"].header if name in found["flips"].header} - {"", "95 % interval", "runs", "questions", "templates"}
+
+
 def test_one_order_has_no_table_of_orders(tmp_path: Path) -> None:
-    assert "orders" not in tables(Small(BASE), tmp_path)
+    assert not {"orders", "flips"} & set(tables(Small(BASE), tmp_path))
 
 
 # Learning curve ---------------------------------------------------------------------------------------------------------------------------

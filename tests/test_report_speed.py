@@ -173,8 +173,19 @@ def test_gains_are_those_of_runs_paired_one_by_one(evidence: Evidence) -> None:
         for average in ("template", "row"):
             gain = cells.cell(kind, "Culture_01", "choice", average).gain
             assert gain is not None
-            assert gain.mean == alone.filter(pl.col("average") == average)["accuracy"].mean()
+            assert gain.mean == pytest.approx(alone.filter(pl.col("average") == average)["accuracy"].mean(), abs=1e-12)
     assert cells.cell(evidence.untouched, "Culture_01", "choice", "row").gain is None
+
+
+@pytest.mark.parametrize("label", ["lora", "prompt-tuning"])
+def test_pairs_are_made_once_and_are_those_of_a_pairing_of_the_whole(evidence: Evidence, label: str) -> None:
+    here = pl.col("culture").is_in(evidence.trained(label))
+    own, untouched, others = evidence.own(label), evidence.of(evidence.untouched).filter(here), evidence.others(label)
+    assert evidence.gain(label).equals(paired(own, untouched))
+    assert evidence.lead(label).equals(paired(own, others, beside=("start",)))
+    assert not evidence.lead(label).equals(evidence.gain(label))
+    assert evidence.gain(label) is evidence.gain(label)
+    assert evidence.lead(label) is evidence.lead(label)
 
 
 def test_numbers_do_not_depend_on_the_order_of_the_rows(evidence: Evidence) -> None:

@@ -10,7 +10,7 @@ Numbers are pooled over methods, cultures, splits and starts, each (run, culture
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -20,8 +20,8 @@ from affinage.report.evidence import LETTER_BIAS, Evidence
 from affinage.report.language import say
 from affinage.report.pooled import pooled
 from affinage.report.says import lacking
-from affinage.report.verdict import Verdict
-from affinage.report.words import base, bounds, called, few, many, number, points
+from affinage.report.verdict import Verdict, without_own
+from affinage.report.words import base, bounds, called, few, many, number, points, shown
 from affinage.stats import Estimate, paired
 
 __all__ = ["Answer", "answers"]
@@ -55,11 +55,19 @@ def answers(evidence: Evidence, found: Sequence[Verdict], links: str = "") -> tu
     incomplete = lacking(missing) if missing else ""
     return tuple(
         Answer(each.key, each.question, each.sentence + incomplete, each.estimate)
-        for each in (_improve(methods), _differ(evidence, methods), _elsewhere(evidence, methods, links))
+        for each in (_improve(evidence, methods), _differ(evidence, methods), _elsewhere(evidence, methods, links))
     )
 
 
-def _improve(methods: Sequence[Verdict]) -> Answer:
+def _without(evidence: Evidence, labels: Iterable[str]) -> str:
+    """Which of some methods were trained without the culture that their adapters are for; with the cultures where it is not all of them."""
+    held = {label: evidence.held_out(label) for label in labels}
+    whole = {label: cultures == evidence.trained(label) for label, cultures in held.items()}
+    some = {label: say("{label} ({cultures})", label=called(label), cultures=", ".join(map(shown, cultures))) for label, cultures in held.items()}
+    return without_own(called(label) if whole[label] else some[label] for label, cultures in held.items() if cultures)
+
+
+def _improve(evidence: Evidence, methods: Sequence[Verdict]) -> Answer:
     """Own culture minus untouched model."""
     question = say("Do these methods improve cultural common sense?")
     estimate = pooled(pl.concat([verdict.paired["better"] for verdict in methods]))
@@ -75,7 +83,7 @@ def _improve(methods: Sequence[Verdict]) -> Answer:
         sentence = say("No: on its own culture an adapter is worse than the untouched model by {detail}, over {methods}.", **about)
     else:
         sentence = say("Not shown: on its own culture an adapter stands at {detail} from the untouched model, over {methods}.", **about)
-    return Answer("improve", question, sentence, estimate)
+    return Answer("improve", question, sentence + _without(evidence, (verdict.label for verdict in methods)), estimate)
 
 
 def _differ(evidence: Evidence, methods: Sequence[Verdict]) -> Answer:
@@ -101,7 +109,7 @@ def _differ(evidence: Evidence, methods: Sequence[Verdict]) -> Answer:
         sentence = say("They differ, but not that way: on its own culture {more} is worse than {fewer} by {detail}.", **about)
     else:
         sentence = say("Not shown: on its own culture {more} stands at {detail} from {fewer}.", **about)
-    return Answer("differ", question, sentence, estimate)
+    return Answer("differ", question, sentence + _without(evidence, pair), estimate)
 
 
 def _pair(evidence: Evidence, methods: Sequence[Verdict], counts: dict[str, int | None]) -> tuple[str, str] | None:
@@ -127,7 +135,7 @@ def _elsewhere(evidence: Evidence, methods: Sequence[Verdict], links: str) -> An
     if estimate.low is None:
         sentence = say("Not told: on other cultures an adapter stands at {detail} from the untouched model", **about)
     elif estimate.above:
-        sentence = say("It gains there, too: {detail} over the untouched model", **about)
+        sentence = say("It gains there: {detail} over the untouched model", **about)
     elif estimate.below:
         sentence = say("It loses there: {detail} against the untouched model", **about)
     else:
@@ -145,7 +153,7 @@ def _elsewhere(evidence: Evidence, methods: Sequence[Verdict], links: str) -> An
         sentence += say(" For links between the cultures see “{section}”.", section=links)
     else:
         sentence += say(" Links between the cultures were not looked at.")
-    return Answer("elsewhere", question, sentence, estimate)
+    return Answer("elsewhere", question, sentence + _without(evidence, (verdict.label for verdict in methods)), estimate)
 
 
 def _of(methods: Sequence[Verdict], label: str) -> Verdict:

@@ -18,7 +18,7 @@ from affinage.report.figures import INK, STYLE, line_of
 from affinage.report.language import say
 from affinage.report.pooled import Line, Quantity, line, pooled
 from affinage.report.table import LINE, Picture, Section, Table, line_text
-from affinage.report.words import base, bounds, few, many, named, nothing_trained, number, percent, points
+from affinage.report.words import base, bounds, few, many, named, nothing_trained, number, percent, points, signed
 from affinage.stats import Binning, Curve, Estimate, brier, option_matrix, option_shares, paired, reliability, template_weights
 from affinage.store import PROMPTED
 
@@ -183,10 +183,10 @@ def _over_said(kind: _Kind) -> str:
 def _change_said(change: Line) -> str:
     """What the Brier score says, in one sentence; the lower one is the better one."""
     estimate, name = change.estimate, named(change.label)
-    value = _thousandths(estimate.value)
+    value = signed(estimate.value, 3)
     if estimate.low is None or estimate.high is None:
         return say("{name}: Brier score {change} against the untouched model's ({why}).", name=name, change=value, why=_why(estimate))
-    interval = say("{low} to {high}", low=_thousandths(estimate.low), high=_thousandths(estimate.high))
+    interval = say("{low} to {high}", low=signed(estimate.low, 3), high=signed(estimate.high, 3))
     places = {"name": name, "change": value, "interval": interval, "base": base(estimate)}
     if estimate.below:
         return say("{name} has better probabilities than the untouched model: Brier score {change} (95 % interval {interval}; {base}).", **places)
@@ -197,12 +197,6 @@ def _change_said(change: Line) -> str:
         "{base}).",
         **places,
     )
-
-
-def _thousandths(value: float) -> str:
-    """A difference with its sign and three decimals."""
-    text = number(value, "+.3f").replace("-", "−")
-    return number(0.0, ".3f") if round(value, 3) == 0 else text
 
 
 def _detail(estimate: Estimate) -> str:
@@ -235,9 +229,9 @@ def _picture(kinds: list[_Kind]) -> Picture:
     text = say(
         "How often the chosen option is right, by the probability that it has; the dots of a line hold about the same weight "
         "each ({rows}). On the dashed line confidence is accuracy, below it the model is more confident than right.",
-        rows="; ".join(say("{name}: {rows}", name=title, rows=many(count, "row")) for title, count in questions.items()),
+        rows=say("; ").join(say("{name}: {rows}", name=title, rows=many(count, "row")) for title, count in questions.items()),
     )
-    said = "; ".join(
+    said = say("; ").join(
         say(
             "{name}: confidence {low} to {high} %, right {right_low} to {right_high} %",
             name=title,

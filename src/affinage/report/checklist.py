@@ -14,6 +14,7 @@ from affinage.report.costs import parameters, training_seconds
 from affinage.report.evidence import Evidence
 from affinage.report.language import say
 from affinage.report.provenance import provenance, terms
+from affinage.report.state import reasons
 from affinage.report.verdict import Verdict, verdicts
 from affinage.report.words import many, named, number, shown, span
 from affinage.stats import MINIMUM_EFFECTIVE
@@ -61,7 +62,7 @@ def checklist(evidence: Evidence, found: Sequence[Verdict] | None = None) -> str
         "",
     ]
     if evidence.trial:
-        parts += [f"**{say('The numbers are no result yet: {reasons}.', reasons='; '.join(evidence.trial))}**", ""]
+        parts += [f"**{say('The numbers are no result yet: {reasons}.', reasons=reasons(evidence.trial))}**", ""]
     for item in items(evidence, found):
         parts += [f"## {item.key}. {item.question}", ""]
         parts += [f"* {answer}" for answer in item.answers]
@@ -188,11 +189,13 @@ def _settings(evidence: Evidence) -> Iterator[str]:
         "Training, unless a method says otherwise: loss `{loss}`, {length}, {batch} questions per step, AdamW with a peak rate of {rate}, schedule "
         "`{schedule}`, weight decay {decay}.",
         loss=training.loss,
-        length=say("{count} steps", count=number(training.steps)) if training.steps is not None else say("{count} epochs", count=training.epochs),
+        length=say("{count} steps", count=number(training.steps))
+        if training.steps is not None
+        else say("{count} epochs", count=number(training.epochs, "")),
         batch=training.batch_size,
-        rate=f"{training.rate:g}",
+        rate=number(training.rate, "g"),
         schedule=training.schedule,
-        decay=f"{training.weight_decay:g}",
+        decay=number(training.weight_decay, "g"),
     )
     for method in config.methods:
         yield say(

@@ -12,7 +12,7 @@ import polars as pl
 from affinage.records import UserError
 from affinage.report import markdown
 from affinage.report.evidence import Evidence
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.pooled import pooled
 from affinage.report.table import Table
 from affinage.report.words import bounds, named, number, percent, points, shown
@@ -106,7 +106,11 @@ def compare(first: Evidence, second: Evidence, names: tuple[str, str]) -> Compar
         only=(_only(first, second), _only(second, first)),
         splits=splits,
         why=why,
-        trial=tuple(f"{name}: {reason}" for name, each in zip(names, (first, second), strict=True) for reason in each.trial),
+        trial=tuple(
+            say("{name}: {reason}", name=name, reason=retell("reasons", reason))
+            for name, each in zip(names, (first, second), strict=True)
+            for reason in each.trial
+        ),
         differences=numbers,
     )
 
@@ -220,7 +224,7 @@ def text(found: Comparison) -> str:
     first, second = found.names
     parts = [f"# {say('{first} and {second}', first=first, second=second)}", ""]
     if found.trial:
-        parts += [f"**{say('No result: {reasons}.', reasons='; '.join(found.trial))}**", ""]
+        parts += [f"**{say('No result: {reasons}.', reasons=say('; ').join(found.trial))}**", ""]
     parts += [markdown.table(each) for each in tables(found)]
     parts += ["## " + say("What differs in their configuration"), ""]
     parts += [markdown.table(_keys(found)) if found.keys else say("Nothing."), ""]

@@ -13,9 +13,9 @@ from affinage.report.beside import study_number
 from affinage.report.cells import Cell, Cells
 from affinage.report.curve import LEARNING_CURVE
 from affinage.report.evidence import LETTER_BIAS, Evidence, Kind
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.pooled import Line, line
-from affinage.report.says import FORMAT_CONTROL, Said, says
+from affinage.report.says import FORMAT_CONTROL, OTHER_CULTURES, Said, says
 from affinage.report.table import (
     LINE,
     Section,
@@ -123,10 +123,10 @@ def _by_culture(cells: Cells, label: str, arms: list[_Arm], average: Average) ->
         if arm.base != evidence.untouched:
             put = cells.row(arm.base, "choice", average)
             behind += put
-            rows.append(_with_own_test(row_text(say("Untouched model, {control}", control=arm.name), put), ""))
+            rows.append(_with_own_test(row_text(say("Untouched model, {control}", control=retell("names", arm.name)), put), ""))
         there = {culture: cells.cell(kind, culture, "choice", average) for culture, kind in arm.kinds.items()}
         behind += there.values()
-        rows += _two_rows(cells, arm.name, there, arm.base, _own_test(cells, arm, average))
+        rows += _two_rows(cells, retell("names", arm.name), there, arm.base, _own_test(cells, arm, average))
         if arm.name == FORMAT_CONTROL and average == "row":
             rows += _of_the_study(evidence, label)
     text = say(
@@ -138,7 +138,14 @@ def _by_culture(cells: Cells, label: str, arms: list[_Arm], average: Average) ->
     key = f"controls-{slug(label)}" + ("" if average == "template" else "-by-row")
     header = ("", *map(shown, cultures), say("own test set"), say("runs"))
     title = say("Controls: {label}, {average}", label=named(label), average=averaged(average))
-    return Table(key, title, text, header, tuple(rows), tuple(rules))
+    return Table(key, title, text, header, tuple(rows), tuple(rules), tuple(_left_out(arms)))
+
+
+def _left_out(arms: list[_Arm]) -> Iterator[str]:
+    """Which row is of adapters that saw no question of the culture that they are tested on."""
+    for arm in arms:
+        if arm.name == OTHER_CULTURES:
+            yield say("{control}: trained without this culture: zero-shot.", control=named(retell("names", arm.name)))
 
 
 def _two_rows(cells: Cells, name: str, row: Mapping[str, Cell], base: Kind, own_test: str = "") -> Iterator[tuple[str, ...]]:
@@ -186,7 +193,7 @@ def _pooled(evidence: Evidence, label: str, arms: list[_Arm]) -> tuple[Table, li
     """The differences with their intervals, and what they say."""
     own = evidence.own(label)
     planned = sum(evidence.expected((label, culture)) for culture in evidence.trained(label))
-    gain = line(label, "own culture − untouched", paired(own, evidence.of(evidence.untouched)), planned, quantity="difference")
+    gain = line(label, "own culture − untouched", evidence.gain(label), planned, quantity="difference")
     accuracy = line(label, "own culture", own, planned)
     lines, notes, rules = [accuracy, gain], [], []
     heads = [say("own culture"), say("own culture − untouched")]
@@ -200,6 +207,7 @@ def _pooled(evidence: Evidence, label: str, arms: list[_Arm]) -> tuple[Table, li
         "Accuracy in percent, differences in points, by template, pooled over cultures, splits and starts; paired by question, with 95 % "
         "intervals over template groups. Own culture minus a control is paired by start, too."
     )
+    text = " ".join((text, *_left_out(arms)))
     rows = tuple((head, *line_text(each)) for head, each in zip(heads, lines, strict=True))
     header = ("", say("accuracy or difference"), *LINE)
     title = say("Controls: {label}, pooled", label=named(label))
@@ -208,7 +216,7 @@ def _pooled(evidence: Evidence, label: str, arms: list[_Arm]) -> tuple[Table, li
 
 def _heads(said: Said) -> Iterator[str]:
     """What the table calls each of a control's lines."""
-    control = said.control
+    control = retell("names", said.control)
     if said.base is not None:
         yield say("untouched, {control}", control=control)
     yield control
@@ -257,9 +265,15 @@ def _sets(evidence: Evidence) -> Iterator[Table]:
             for reason, count in each.items():
                 reasons[reason] = reasons.get(reason, 0) + count
         numbers = [span(int(str(row[key])) for row in rows) for key in ("questions", "templates", "own_test")]
-        lines.append((name, *numbers, span(sum(each.values()) for each in dropped)))
-    left = "; ".join(f"{reason} ({number(count)})" for reason, count in reasons.items())
+        lines.append((_set_name(name), *numbers, span(sum(each.values()) for each in dropped)))
+    left = say("; ").join(f"{retell('reasons', reason)} ({number(count)})" for reason, count in reasons.items())
     text = say("Per split; two numbers are the smallest and the largest over the splits.")
     text += say(" Left out, over all splits: {left}.", left=left) if left else ""
     header = (say("training set"), say("questions"), say("templates"), say("own test questions"), say("left out"))
     yield Table("control-sets", say("Training sets of the controls"), text, header, tuple(lines))
+
+
+def _set_name(name: str) -> str:
+    """A training set in the report's language: its control, and the culture that it stands for."""
+    control, culture = parted(name)
+    return say("{control}.{culture}", control=retell("names", control), culture=shown(culture)) if culture else retell("names", control)

@@ -10,7 +10,7 @@ import polars as pl
 
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text
 from affinage.report.words import bounds, named, parted, percent, shown, span
@@ -97,7 +97,7 @@ def _partial(curves: Mapping[str, Sequence[Point]]) -> str:
     for curve in curves.values():
         most = max(len(point.cultures) for point in curve)
         found.update({point.name: point.cultures for point in curve if 0 < len(point.cultures) < most})
-    said = "; ".join(f"{name} {', '.join(map(shown, cultures))}" for name, cultures in found.items())
+    said = say("; ").join(f"{retell('names', name)} {', '.join(map(shown, cultures))}" for name, cultures in found.items())
     if not said:
         return ""
     return say(" Cultures without that many groups are not in a line; it is a mean over fewer cultures than `all`: {said}.", said=said)
@@ -109,5 +109,5 @@ def _rows(label: str, curve: Sequence[Point]) -> Iterator[tuple[str, ...]]:
         accuracy = line_text(point.accuracy)
         templates = span(point.templates) if point.templates else say("missing")
         gain = ("", "", *accuracy[2:]) if point.gain is None else line_text(point.gain)
-        name = say("untouched model") if point.gain is None else point.name
+        name = say("untouched model") if point.gain is None else retell("names", point.name)
         yield (f"{named(label)}, {name}", templates, accuracy[0], bounds(point.accuracy.estimate, percent), *gain)

@@ -1,4 +1,4 @@
-"""What is chosen where it is wrong: whose culture's option, how far an adapter pulls its own culture's into others', what another order flips."""
+"""What is chosen where it is wrong: whose culture's option, and how far an adapter pulls its own culture's into others'."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import polars as pl
 
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
-from affinage.report.flips import flips
 from affinage.report.language import say
 from affinage.report.owners import Owners, owner_name
-from affinage.report.pooled import Line
 from affinage.report.pull import pull
 from affinage.report.table import Section, Table
 from affinage.report.words import named, number, percent, slug
@@ -24,27 +22,19 @@ __all__ = ["section"]
 
 
 def section(cells: Cells) -> Section | None:
-    """Whose option, pull and flips; None where nothing was trained. Studies that do not tell whose options they are have the flips alone."""
-    evidence = cells.evidence
-    options = Owners(evidence)
+    """Whose option and pull, or why it is not known whose options they are; None where nothing was trained."""
+    options = Owners(cells.evidence)
     if not options.labels:
         return None
-    tables, lines = list[Table](), list[Line]()
-    frames: tuple[tuple[str, pl.DataFrame], ...] = ()
-    text = options.missing
-    if not text:
-        chosen = _Whose(options)
-        tables += chosen.tables()
-        frames = (("whose-option", chosen.frame),) if chosen.frame.height else ()
-        table, found = pull(options)
-        tables += table
-        lines += found
-    table, found = flips(evidence)
-    tables += table
-    lines += found
-    if not tables and not text:
+    if options.missing:
+        return Section("errors", (), (), say("Errors"), options.missing)
+    chosen = _Whose(options)
+    pulled, lines = pull(options)
+    tables = (*chosen.tables(), *pulled)
+    if not tables:
         return None  # the untouched model alone is there yet
-    return Section("errors", tuple(lines), tuple(tables), say("Errors"), text, frames=frames)
+    frames = (("whose-option", chosen.frame),) if chosen.frame.height else ()
+    return Section("errors", tuple(lines), tables, say("Errors"), frames=frames)
 
 
 _FRAME = {

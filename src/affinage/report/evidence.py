@@ -15,7 +15,7 @@ from affinage.prompting import Found
 from affinage.prompting.search import read_found
 from affinage.records import BASELINES, UserError
 from affinage.report.words import parted
-from affinage.stats import numbered, with_credit
+from affinage.stats import numbered, paired, with_credit
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED, RunRecord, StudyRecord, read_all_scores, read_study
 
 __all__ = ["LETTER_BIAS", "Evidence", "Kind", "read_evidence"]
@@ -151,6 +151,25 @@ class Evidence:
         """The rows of a method's adapters on the studied cultures that they were not trained on, where the method has adapters of both."""
         there = self.trained(label)
         return self.part(lambda name, trained, tested: name == label and trained != tested and trained in there and tested in there)
+
+    def gain(self, label: str) -> pl.DataFrame:
+        """The rows of `own` minus the untouched model on the same questions (`stats.paired`); made once, whoever asks."""
+        return self._once(f"{label}, own − untouched", lambda: paired(self.own(label), self.of(self.untouched)))
+
+    def lead(self, label: str) -> pl.DataFrame:
+        """The rows of `own` minus those of `others` on the same questions and from the same start, likewise."""
+        return self._once(f"{label}, own − others", lambda: paired(self.own(label), self.others(label), beside=("start",)))
+
+    def _once(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """A table that is made when it is first asked for."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @cached_property
+    def _made(self) -> dict[str, pl.DataFrame]:
+        """What `_once` keeps."""
+        return {}
 
     def on(self, label: str, sets: Container[str]) -> pl.DataFrame:
         """The rows of whatever has a label on some test sets."""

@@ -22,7 +22,8 @@ from affinage.report.curve import Point
 from affinage.report.evidence import Kind
 from affinage.report.language import say
 from affinage.report.programs import program_name
-from affinage.report.words import named, number, percent, shown
+from affinage.report.ticks import speak_ticks
+from affinage.report.words import named, number, percent, shown, zero_shot
 from affinage.stats import Average
 from affinage.store import UNTOUCHED, UNTRAINED
 
@@ -77,7 +78,7 @@ def heat_map(cells: Cells, label: str, scale: tuple[float, float], average: Aver
             axes,
             [shown(culture) for culture in columns],
             tops,
-            [name if len(name) < 20 else name.replace(" ", "\n", 1) for name, _ in above + trained],
+            [name if len(name) < 20 else "\n".join(name.rsplit(" ", 1)) for name, _ in above + trained],
         )
         _colour_bar(figure, axes, scale, chance_of(cells, average))
         over = say("mean over templates") if average == "template" else say("mean over question rows")
@@ -95,7 +96,8 @@ def heat_rows(cells: Cells, label: str) -> tuple[list[tuple[str, Kind]], list[tu
     if evidence.expected((label, UNTRAINED)):
         above.append((say("untrained adapter"), (label, UNTRAINED)))
     above += [(program_name(program), (program, UNTOUCHED)) for program in evidence.programs[:1]]
-    return above, [(shown(culture), (label, culture)) for culture in evidence.trained(label)]
+    out = evidence.held_out(label)
+    return above, [(zero_shot(shown(culture)) if culture in out else shown(culture), (label, culture)) for culture in evidence.trained(label)]
 
 
 def _label(axes: Axes, columns: Sequence[str], tops: Sequence[float], rows: Sequence[str]) -> None:
@@ -182,6 +184,7 @@ def save(figure: Figure, path: Path) -> None:
         figure: to be written.
         path: ends in `.svg` or `.png`.
     """
+    speak_ticks(figure)
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     with mpl.rc_context(STYLE):
         figure.savefig(path, dpi=200, metadata=metadata)

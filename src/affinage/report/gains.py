@@ -12,15 +12,13 @@ from affinage.report.language import say
 from affinage.report.pooled import Line, line, pooled
 from affinage.report.programs import program_name
 from affinage.report.ranks import leading
-from affinage.report.says import FORMAT_CONTROL
+from affinage.report.says import FORMAT_CONTROL, OTHER_CULTURES
 from affinage.report.table import LINE, Table, line_text
 from affinage.report.words import bounds, named, number, parted, points, slug
 from affinage.stats import Draws, paired
 from affinage.store import UNTOUCHED, UNTRAINED
 
 __all__ = ["gains"]
-
-_OTHER_CULTURES = "other-cultures"
 
 
 def gains(evidence: Evidence, label: str, drawn: Draws) -> tuple[Table, list[Line]]:
@@ -56,8 +54,7 @@ def gains(evidence: Evidence, label: str, drawn: Draws) -> tuple[Table, list[Lin
 
 def _over(evidence: Evidence, label: str) -> Iterator[tuple[str, Line]]:
     """Own culture minus the untouched model, untrained adapters, letters, adapters of other cultures and the control of that name."""
-    rows = evidence.of(evidence.untouched)
-    yield say("own culture − untouched"), _line(evidence, label, "own culture − untouched", rows)
+    yield say("own culture − untouched"), _difference(evidence, label, "own culture − untouched", evidence.gain(label))
     if evidence.expected((label, UNTRAINED)):
         rows = evidence.of((label, UNTRAINED))
         yield say("own culture − untrained"), _line(evidence, label, "own culture − untrained", rows, by_start=True)
@@ -65,20 +62,23 @@ def _over(evidence: Evidence, label: str) -> Iterator[tuple[str, Line]]:
         rows = evidence.own(LETTER_BIAS)
         yield say("own culture − letter bias"), _line(evidence, label, "own culture − letter bias", rows)
     if len(evidence.trained(label)) > 1:
-        rows = evidence.others(label)
         name = "own culture − adapters of other cultures"
-        yield say("own culture − adapters of other cultures"), _line(evidence, label, name, rows, by_start=True)
-    if _sets(evidence, label, _OTHER_CULTURES):
-        rows = _control(evidence, label, _OTHER_CULTURES)
+        yield say("own culture − adapters of other cultures"), _difference(evidence, label, name, evidence.lead(label))
+    if _sets(evidence, label, OTHER_CULTURES):
+        rows = _control(evidence, label, OTHER_CULTURES)
         name = "own culture − one adapter of all other cultures"
         yield say("own culture − one adapter of all other cultures"), _line(evidence, label, name, rows, by_start=True)
 
 
 def _line(evidence: Evidence, label: str, name: str, against: pl.DataFrame, *, by_start: bool = False) -> Line:
     """Own culture minus something."""
+    return _difference(evidence, label, name, paired(evidence.own(label), against, beside=("start",) if by_start else ()))
+
+
+def _difference(evidence: Evidence, label: str, name: str, rows: pl.DataFrame) -> Line:
+    """The pooled number of paired rows of a method's own culture."""
     planned = sum(evidence.expected((label, culture)) for culture in evidence.trained(label))
-    beside = ("start",) if by_start else ()
-    return line(label, name, paired(evidence.own(label), against, beside=beside), planned, quantity="difference")
+    return line(label, name, rows, planned, quantity="difference")
 
 
 def _best_program(evidence: Evidence, label: str, drawn: Draws) -> tuple[str | None, tuple[str, ...]]:

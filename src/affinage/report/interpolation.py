@@ -82,7 +82,7 @@ def section(cells: Cells) -> Section | None:
 
 def _text(found: Places, frames: Mapping[str, pl.DataFrame]) -> str:
     """What was summed up, and what was left out."""
-    where = "; ".join(
+    where = say("; ").join(
         say("{method}: split {split}, start {start}", method=named(label), split=split, start=start)
         for label, split, start in found.points.select("label", "split", "start").unique(maintain_order=True).iter_rows()
     )

@@ -14,8 +14,8 @@ from affinage.report.evidence import LETTER_BIAS, Evidence
 from affinage.report.language import say
 from affinage.report.ranks import leading, rank_draws
 from affinage.report.table import LINE, Section, Table
-from affinage.report.words import bounds, named, number, percent, points, shown, slug, zero_shot
-from affinage.stats import FAMILIES, ROUGH_BELOW, SIGN_DRAWS, Comparison, Family, PairedTest, numbered, paired, paired_tests, planned_families
+from affinage.report.words import bounds, named, number, p_value, percent, points, shown, signed, slug, zero_shot
+from affinage.stats import DRAWS, FAMILIES, ROUGH_BELOW, Comparison, Family, PairedTest, numbered, paired, paired_tests, planned_families
 
 __all__ = ["families", "section"]
 
@@ -47,7 +47,7 @@ def section(cells: Cells) -> Section | None:
         "counts in its family all the same. Unit: the template group. p: two-sided sign-flip test of the groups' contributions to the difference, "
         "{draws} draws of signs or all there are where those are fewer, the same draws for a whole family. Holm: corrected for the family whatever "
         "the dependence; only this is used for what is said. max-T: Westfall and Young's correction from the same draws, which knows the dependence.",
-        draws=number(SIGN_DRAWS),
+        draws=number(DRAWS),
     )
     return Section("paired-tests", (), tuple(tables), title, text, frames=(("paired-tests", frame),))
 
@@ -112,10 +112,11 @@ def _listed(evidence: Evidence, family: Family, found: Sequence[PairedTest]) -> 
             "question; the other method is averaged over its starts. "
         )
     text += say(
-        "Effect: the difference in deviations between template groups. Of the rest: the difference as a share of what the reference left to gain. "
-        "Detectable: 2.8 clustered standard errors, the smallest true difference that a single test at 5 % shows four times in five."
+        "Effect: the difference in deviations between template groups. Share of what was left: the difference in percent of what the reference got "
+        "wrong. Detectable, in points: 2.8 clustered standard errors, the smallest true difference that a single test at 5 % shows four times in "
+        "five."
     )
-    tests = (say("p"), say("p, Holm"), say("p, max-T"), say("effect"), say("of the rest, %"), say("detectable"))
+    tests = (say("p"), say("p, Holm"), say("p, max-T"), say("effect"), say("share of what was left"), say("detectable"))
     header = ("", say("difference"), LINE[0], *tests, *LINE[1:])
     rows = tuple(_texts(evidence, each) for each in found)
     notes = [*_notes(evidence, found)]
@@ -130,16 +131,11 @@ def _texts(evidence: Evidence, each: PairedTest) -> tuple[str, ...]:
     runs = str(each.runs) if each.runs == expected else say("{there} of {expected}", there=each.runs, expected=expected)
     if not each.estimate.questions:
         return (_head(evidence, each.comparison), say("missing"), *[""] * 7, runs, "", "")
-    numbers = (*map(_p, (each.p, each.holm, each.max_t)), _form(each.effect, lambda d: number(d, "+.2f").replace("-", "−")))
+    numbers = (*map(p_value, (each.p, each.holm, each.max_t)), _form(each.effect, lambda d: signed(d, 2)))
     sizes = (_form(each.remaining, points), _form(each.detectable, percent))
     estimate = each.estimate
     rests = (runs, number(estimate.questions), number(estimate.templates))
     return (_head(evidence, each.comparison), points(estimate.value), bounds(estimate, points), *numbers, *sizes, *rests)
-
-
-def _p(value: float | None) -> str:
-    """A p-value; nothing where the test is refused."""
-    return _form(value, lambda p: number(p, ".4f"))
 
 
 def _form(value: float | None, form: Callable[[float], str]) -> str:
@@ -172,7 +168,7 @@ def _cell(each: PairedTest | None) -> str:
         return ""
     if not each.estimate.questions:
         return say("missing")
-    return points(each.estimate.value) + ("" if each.holm is None else f" [{_p(each.holm)}]")
+    return points(each.estimate.value) + ("" if each.holm is None else f" [{p_value(each.holm)}]")
 
 
 def _notes(evidence: Evidence, found: Sequence[PairedTest]) -> Iterator[str]:
@@ -215,7 +211,7 @@ def _notes(evidence: Evidence, found: Sequence[PairedTest]) -> Iterator[str]:
 
 def _some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    text = "; ".join(names[:_NAMED])
+    text = say("; ").join(names[:_NAMED])
     return text if len(names) <= _NAMED else say("{names}; and {count} more", names=text, count=number(len(names) - _NAMED))
 
 

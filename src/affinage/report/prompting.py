@@ -10,7 +10,7 @@ import polars as pl
 from affinage.prompting import Found, Tried, chosen
 from affinage.report.cells import Cells
 from affinage.report.evidence import Evidence
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text
 from affinage.report.words import base, bounds, named, nothing_trained, number, percent, points
@@ -46,7 +46,7 @@ def _beside(evidence: Evidence) -> tuple[Table, tuple[Line, ...]]:
         put, planned = _earned(evidence, label), evidence.expected((label, PROMPTED))
         lines.append(line(label, f"{label}, nothing trained", put, planned))
         lines.append(line(label, f"{label} − untouched", paired(put, untouched), planned, quantity="difference"))
-        heads += [nothing_trained(label), say("{label} − untouched", label=label)]
+        heads += [nothing_trained(label), say("{label} − untouched", label=retell("names", label))]
     for method in evidence.labels:
         trained = evidence.trained(method)
         if not trained:
@@ -64,7 +64,7 @@ def _beside(evidence: Evidence) -> tuple[Table, tuple[Line, ...]]:
             for label in evidence.prompted
         }
         lines += over.values()
-        heads += [say("{method}, own culture − {label}", method=method, label=label) for label in over]
+        heads += [say("{method}, own culture − {label}", method=method, label=retell("names", label)) for label in over]
         notes += _note(evidence, method, over)
     text = say(
         "The untouched model with its questions put better: nothing is trained, a wording is chosen. Accuracy in percent, differences in points, by "
@@ -84,7 +84,9 @@ def _note(evidence: Evidence, method: str, over: dict[str, Line]) -> Iterator[st
     estimate = known[label].estimate
     about = {
         "against": say(
-            "{method} on its own culture against {label}, of the baselines without training the strongest here", method=named(method), label=label
+            "{method} on its own culture against {label}, of the baselines without training the strongest here",
+            method=named(method),
+            label=retell("names", label),
         ),
         "points": points(estimate.value),
         "base": base(estimate),
@@ -111,12 +113,12 @@ def _searched(evidence: Evidence) -> Iterator[Table]:
     for label, split, search in found:
         rules.append(len(rows))
         best = search.tried[chosen(search.tried)]
-        head = say("{label}, {split}: chosen", label=label, split=split)
+        head = say("{label}, {split}: chosen", label=retell("names", label), split=split)
         rows.append(
             (
                 head,
                 say("wording {number}", number=_number(search, best)),
-                best.phrasing,
+                retell("settings", best.phrasing),
                 str(best.count or ""),
                 percent(best.accuracy),
                 "",
@@ -132,7 +134,7 @@ def _searched(evidence: Evidence) -> Iterator[Table]:
     for label in evidence.prompted:
         texts = next((list(search.by_wording()) for own, _, search in found if own == label), [])
         notes += [
-            say("{label}, wording {number}: “{wording}”", label=label, number=place, wording=wording)
+            say("{label}, wording {number}: “{wording}”", label=retell("names", label), number=place, wording=wording)
             for place, (wording, _) in enumerate(texts, start=1)
         ]
     text = say(
@@ -161,7 +163,7 @@ def _compared(label: str, split: str, search: Found) -> str:
     unscored = max(tried.unscored for tried in search.tried)
     return say(
         "{label}, {split}: {budget} candidates compared on {questions} questions of the {side}, in {seconds} s{unscored}.",
-        label=label,
+        label=retell("names", label),
         split=split,
         budget=search.budget,
         questions=number(search.questions),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from affinage.report.evidence import Evidence
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.words import number
 
 __all__ = ["provenance", "terms"]
@@ -32,11 +32,11 @@ def provenance(evidence: Evidence) -> Iterator[tuple[str, str]]:
     chat = say("yes") if prompt.chat else say("no")
     put = {"style": prompt.style, "score": prompt.score, "options": prompt.options, "chat": chat}
     yield say("prompt"), say("style {style}, score {score}, options {options}, chat template {chat}", **put)
-    yield say("orders of the options in which each question is asked"), config.evaluation.orders
+    yield say("orders of the options in which each question is asked"), retell("settings", config.evaluation.orders)
     names = ", ".join(evidence.splits)
-    yield say("splits"), say("{kind}, {names}; side {side}", kind=config.splits.kind, names=names, side=config.splits.side)
+    yield say("splits"), say("{kind}, {names}; side {side}", kind=config.splits.kind, names=names, side=retell("settings", config.splits.side))
     if config.controls:
-        yield say("controls"), ", ".join(control.name for control in config.controls)
+        yield say("controls"), ", ".join(_control(control.name) for control in config.controls)
     refused = sum(run.counts.get("refused", 0) for run in evidence.runs if run.counts)
     yield say("training questions refused by the encoder"), say("{count} over all runs", count=number(refused))
     workers = {_pairs(worker) for run in evidence.runs for worker in run.provenance}
@@ -50,21 +50,27 @@ def terms(evidence: Evidence) -> Iterator[tuple[str, str]]:
     yield from _stated("", plan.data)
     others = {row["control"]: row["source"] for row in plan.sets if row.get("source")}
     for control, source in others.items():
-        yield from _stated(f"{control}: ", source)
+        yield from _stated(retell("names", control), source)
     quoted = {run.label: evidence.searches[run.run].terms for run in evidence.runs if run.run in evidence.searches}
     for label, source in quoted.items():
-        yield from _stated(f"{label}: ", source)
+        yield from _stated(retell("names", label), source)
 
 
-def _stated(before: str, source: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What one data set states."""
+def _stated(whose: str, source: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What one data set states; `whose` it is, where it is not the study's own."""
     for name, words in _TERMS.items():
         if source.get(name):
-            yield before + words(), source[name]
+            yield say("{whose}: {what}", whose=whose, what=words()) if whose else words(), retell("terms", source[name])
+
+
+def _control(name: str) -> str:
+    """A control as the report calls it, and as a configuration does where that is another name."""
+    said = retell("names", name)
+    return name if said == name else f"{said} (`{name}`)"
 
 
 def _pairs(values: object) -> str:
     """A tree of values as one line: `name value, name value`."""
     if isinstance(values, dict):
-        return ", ".join(f"{name} {_pairs(value)}" for name, value in values.items())
-    return str(values)
+        return ", ".join(f"{retell('settings', str(name))} {_pairs(value)}" for name, value in values.items() if value not in (None, "", {}))
+    return retell("settings", str(values))

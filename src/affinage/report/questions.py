@@ -15,14 +15,12 @@ from affinage.report.language import say
 from affinage.report.owners import owner_name, without_text
 from affinage.report.table import Section, Table
 from affinage.report.words import named, number, percent, points, shown, slug
-from affinage.stats import numbered, option_matrix, option_shares
+from affinage.stats import TIE, numbered, option_matrix, option_shares
 
 __all__ = ["section"]
 
 _SHOWN = 8
 """Questions of each kind."""
-_EXACT = 1e-9
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -109,9 +107,9 @@ def _method(label: str, asked: _Asked) -> tuple[Table, pl.DataFrame]:
     change, error = asked.change, asked.error
     right = asked.own[np.arange(asked.about.height), asked.about["answer"].to_numpy()]
     blocks = {
-        "gained most": (say("gained most"), asked.first(change, change > _EXACT)),
-        "lost most": (say("lost most"), asked.first(-change, change < -_EXACT)),
-        "surest and wrong": (say("surest and wrong"), asked.first(error, error > right + _EXACT)),
+        "gained most": (say("up most"), asked.first(change, change > TIE)),
+        "lost most": (say("down most"), asked.first(-change, change < -TIE)),
+        "surest and wrong": (say("surest and wrong"), asked.first(error, error > right + TIE)),
     }
     rows: list[tuple[str, ...]] = []
     rules: list[int] = []
@@ -123,7 +121,7 @@ def _method(label: str, asked: _Asked) -> tuple[Table, pl.DataFrame]:
             parts += _long(label, name, rank, asked, place)
     text = say(
         "Probabilities of the options in percent (softmax of what they are compared by; mean over runs), in the source's order and with the culture "
-        "whose answer each is, by the untouched model and by the own culture's adapter. Gained and lost most: by the change of the right option's "
+        "whose answer each is, by the untouched model and by the own culture's adapter. Up and down most: by the change of the right option's "
         "probability. Surest and wrong: by the highest probability that the adapter gives to a wrong option. At most one question of a template. "
         "These are the ends of {questions} questions: they show what happens, not how often. `affinage data show` prints a question by its id.",
         questions=number(asked.about.height),

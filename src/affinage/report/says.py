@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 from affinage.report import reference
 from affinage.report.evidence import LETTER_BIAS
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.pooled import Line
 from affinage.report.words import base, bounds, many, named, number, percent, points
 from affinage.stats import Estimate
 
-__all__ = ["FORMAT_CONTROL", "Said", "lacking", "says"]
+__all__ = ["FORMAT_CONTROL", "OTHER_CULTURES", "Said", "lacking", "says"]
 
 FORMAT_CONTROL = "format-control"
 """The reference study's control: the culture is cut out of the question, the options are left."""
 
+OTHER_CULTURES = "other-cultures"
+"""The control that is trained on every culture but the one that it is tested on."""
+
 _LEAD: dict[str, Callable[[], str]] = {
-    "other-cultures": lambda: say("What is format: trained on other cultures"),
+    OTHER_CULTURES: lambda: say("What is format: trained on other cultures"),
     "general-format": lambda: say("What is format: trained on questions about nothing cultural"),
     "all-cultures": lambda: say("What one adapter for all gives: trained on every culture together"),
     LETTER_BIAS: lambda: say("What needs no training: with a few numbers fitted to its liking of letters or of short answers and nothing trained"),
@@ -62,10 +65,10 @@ def says(said: Said) -> str:
     missing = max(said.reached.missing, said.own.missing)
     incomplete = lacking(missing) if missing else ""
     if math.isnan(said.reached.estimate.value):
-        return say("{control}: nothing is scored yet.{incomplete}", control=named(said.control), incomplete=incomplete)
+        return say("{control}: nothing is scored yet.{incomplete}", control=named(retell("names", said.control)), incomplete=incomplete)
     if said.control == FORMAT_CONTROL:
         return _format_control(said) + incomplete
-    lead = _LEAD[said.control]() if said.control in _LEAD else say("{control}: trained on it", control=named(said.control))
+    lead = _LEAD[said.control]() if said.control in _LEAD else say("{control}: trained on it", control=named(retell("names", said.control)))
     subject = say("the untouched model") if said.control == LETTER_BIAS else said.label
     parts = [f"{lead}, {subject} {_change(said)}"]
     if said.base is not None:
@@ -80,7 +83,7 @@ def says(said: Said) -> str:
     if said.beyond is not None and not math.isnan(said.beyond.estimate.value):
         beyond, rests = _number(said.beyond.estimate), base(said.beyond.estimate)
         parts.append(say("{label} trained on its own culture minus this control: {number} ({base})", label=said.label, number=beyond, base=rests))
-    return "; ".join(parts) + "." + incomplete
+    return say("; ").join(parts) + "." + incomplete
 
 
 def lacking(missing: int) -> str:

@@ -11,14 +11,13 @@ from affinage.report.cells import Cells
 from affinage.report.language import say
 from affinage.report.similarity_figures import Drawn, similarity_figure
 from affinage.report.table import Picture, Section, Table
-from affinage.report.words import many, named, number, shown, slug
+from affinage.report.words import decimal, many, named, number, p_value, shown, slug
 from affinage.store import AnalysisRecord, StudyRecord, read_analysis
 
 __all__ = ["measure_name", "section"]
 
 _KINDS = ("cultures", "start", "split", "untouched")
 _FLOORS = ("start", "split")
-_SMALLER_IS_ALIKE = frozenset({"jensen-shannon"})
 _FIRST = ("answers", "correlation")
 """Of what, and by which measure, the figure and the first sentence speak."""
 
@@ -129,13 +128,8 @@ def _range(values: pl.Series) -> str:
     found = sorted(values.to_list())
     if not found:
         return ""
-    mean = _two(sum(found) / len(found))
-    return say("{mean} ({low} to {high}; {count})", mean=mean, low=_two(found[0]), high=_two(found[-1]), count=number(len(found)))
-
-
-def _two(value: float) -> str:
-    """Two decimals; what rounds to zero has no sign."""
-    return number(round(value, 2) + 0.0, ".2f").replace("-", "−")
+    mean = decimal(sum(found) / len(found), 2)
+    return say("{mean} ({low} to {high}; {count})", mean=mean, low=decimal(found[0], 2), high=decimal(found[-1], 2), count=number(len(found)))
 
 
 def _notes(pairs: pl.DataFrame) -> Iterator[str]:
@@ -169,17 +163,17 @@ def _relations_table(found: pl.DataFrame) -> Table:
     rows = []
     for row in found.iter_rows(named=True):
         against = say("transfer") if row["against"] == "transfer" else str(row["against"])
-        p, corrected = (_p(row[name]) for name in ("p", "p_holm"))
+        p, corrected = (p_value(row[name]) for name in ("p", "p_holm"))
         tried = number(row["relabellings"]) if row["exact"] else say("{count} drawn", count=number(row["relabellings"]))
         what = measure_name(row["of"], row["measure"])
-        rows.append((named(row["label"]), what, against, _two(row["correlation"]), p, corrected, number(row["cultures"]), tried))
+        rows.append((named(row["label"]), what, against, decimal(row["correlation"], 2), p, corrected, number(row["cultures"]), tried))
     header = (
         say("method"),
         say("measure"),
         say("against"),
         say("correlation"),
-        "p",
-        say("p after Holm"),
+        say("p"),
+        say("p, Holm"),
         say("cultures"),
         say("relabellings"),
     )
@@ -189,14 +183,9 @@ def _relations_table(found: pl.DataFrame) -> Table:
         "in general; the measure likewise. Two-sided p: share of the relabellings of cultures with a correlation as far from zero (Mantel). Holm's "
         "correction is over the measures of a method against one table. With {few} cultures no p can be below {least}.",
         few=number(4),
-        least=number(1 / 24, ".3f"),
+        least=p_value(1 / 24),
     )
     return Table("similarity-relations", say("Similarity beside transfer and distances"), text, header, tuple(rows))
-
-
-def _p(value: float) -> str:
-    """Three decimals, `< 0.001` below that."""
-    return say("< {least}", least=number(0.001, ".3f")) if value < 0.001 else number(value, ".3f")
 
 
 def _vocabulary_tables(words: pl.DataFrame) -> Iterator[Table]:
@@ -208,7 +197,7 @@ def _vocabulary_tables(words: pl.DataFrame) -> Iterator[Table]:
         rows = []
         for (token,), line in own.group_by("token", maintain_order=True):
             by = {row["culture"]: row for row in line.iter_rows(named=True)}
-            nearest = (f"{by[culture]['text']!r} {_two(by[culture]['cosine'])}" if culture in by else "" for culture in cultures)
+            nearest = (f"{by[culture]['text']!r} {decimal(by[culture]['cosine'], 2)}" if culture in by else "" for culture in cultures)
             rows.append((number(int(str(token)) + 1), repr(line["began"][0]), *nearest))
         same = float(str((own["text"] == own["began"]).mean()))
         text = say(

@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import dendrogram
 
 from affinage.report.figures import INK, STYLE, colour_of
 from affinage.report.language import say
-from affinage.report.words import named, number, shown
+from affinage.report.words import decimal, named, number, shown
 
 __all__ = ["Drawn", "similarity_figure"]
 
@@ -75,9 +75,9 @@ def _table(axes: Axes, drawn: Drawn) -> None:
                 continue
             axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour_of(value, scale), edgecolor="white"))
             if count <= _NUMBERED:
-                axes.text(column + 0.5, row + 0.5, _two(value), ha="center", va="center", fontsize=9, color=INK)
+                axes.text(column + 0.5, row + 0.5, decimal(value, 2), ha="center", va="center", fontsize=9, color=INK)
     if drawn.floor is not None:
-        told = say("two starts of one culture: {value}", value=_two(drawn.floor))
+        told = say("two starts of one culture: {value}", value=decimal(drawn.floor, 2))
         axes.add_patch(Rectangle((count - 1.9, 0.15), 0.5, 0.5, facecolor=colour_of(drawn.floor, scale), edgecolor=INK, clip_on=False))
         axes.text(count - 2.0, 0.4, told, ha="right", va="center", fontsize=8.5, color=INK)
     axes.set(xlim=(0, count - 1), ylim=(count, 0))
@@ -100,7 +100,7 @@ def _tree(axes: Axes, steps: pl.DataFrame) -> None:
     axes.set_xlabel(say("distance of the groups that are joined"), fontsize=9, color=INK)
     kept = ordered["cophenetic"][0]
     if kept is not None and np.isfinite(kept):
-        axes.set_title(say("tree; correlation with the table {value}", value=_two(kept)), fontsize=9, color=INK)
+        axes.set_title(say("tree; correlation with the table {value}", value=decimal(kept, 2)), fontsize=9, color=INK)
     _plain(axes, ticks=True)
 
 
@@ -128,7 +128,3 @@ def _plain(axes: Axes, *, ticks: bool = False) -> None:
     axes.tick_params(length=3 if ticks else 0, labelsize=9, labelcolor=INK, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.spines[:].set_visible(False)
-
-
-def _two(value: float) -> str:
-    return number(round(value, 2) + 0.0, ".2f").replace("-", "−")

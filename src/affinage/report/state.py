@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from affinage.report.evidence import Evidence
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.words import many
 
-__all__ = ["State", "state"]
+__all__ = ["State", "reasons", "state"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,18 @@ def state(evidence: Evidence) -> State:
             there=len(evidence.runs),
             planned=len(study.runs),
         ),
-        provisional=say("Provisional, no result: {reasons}.", reasons="; ".join(evidence.trial)) if evidence.trial else "",
+        provisional=say("Provisional, no result: {reasons}.", reasons=reasons(evidence.trial)) if evidence.trial else "",
         left_out=(
             say("Finished, but provisional and therefore left out: {runs}.", runs=many(evidence.set_aside, "run")) if evidence.set_aside else ""
         ),
         missing=say("Not finished yet: {runs}; numbers that rest on them will change.", runs=many(missing, "run")) if missing else "",
     )
+
+
+def reasons(trial: Iterable[str]) -> str:
+    """Why numbers are no result, in the report's language.
+
+    Args:
+        trial: as the study's files say it.
+    """
+    return say("; ").join(retell("reasons", reason) for reason in trial)

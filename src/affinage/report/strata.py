@@ -13,11 +13,9 @@ from affinage.report.language import say
 from affinage.report.pooled import Line, cellwise, line
 from affinage.report.table import LINE, Section, Table, averaged, line_text
 from affinage.report.words import bounds, many, named, points, slug
-from affinage.stats import AVERAGES, Average, chance_centred, paired, share_of_left
+from affinage.stats import AVERAGES, TIE, Average, chance_centred, share_of_left
 
 __all__ = ["section", "share_line"]
-
-_EXACT = 1e-9
 
 _COLUMNS = ("run", "culture", "mcq_id", "template_id", "group", "topic", "answer_seen", "agreement", "association", "choice")
 """What a stratum's numbers are made of; rows are taken apart once per stratum, so nothing else is carried along."""
@@ -83,7 +81,7 @@ def _method(evidence: Evidence, label: str) -> _Method:
     untouched = evidence.part(lambda name, adapter, tested: (name, adapter) == evidence.untouched and tested in trained)
     own = evidence.own(label)
     own = own.with_columns(pl.Series("centred", chance_centred(own["choice"].to_numpy(), own["chance"].to_numpy())).fill_nan(None))
-    gain = paired(own, untouched)
+    gain = evidence.gain(label)
     left = (1 - own["choice"] + gain["choice"]).alias("left")
     change = gain.with_columns(pl.col("choice").alias("gain"), left)
     planned = sum(evidence.expected((label, culture)) for culture in trained)
@@ -168,14 +166,14 @@ def _blocks(rows: pl.DataFrame) -> Iterator[list[_Stratum]]:
         [_Stratum("all questions", say("all questions"), pl.lit(value=True))],
         [_Stratum("answer seen", say("answer seen"), seen), _Stratum("answer new", say("answer new"), ~seen)],
         [
-            _Stratum("association right", say("association right"), credit > 1 - _EXACT),
-            _Stratum("association tie", say("association tie"), (credit > _EXACT) & (credit < 1 - _EXACT)),
-            _Stratum("association wrong", say("association wrong"), credit < _EXACT),
+            _Stratum("association right", say("association right"), credit > 1 - TIE),
+            _Stratum("association tie", say("association tie"), (credit > TIE) & (credit < 1 - TIE)),
+            _Stratum("association wrong", say("association wrong"), credit < TIE),
         ],
         [
-            _Stratum(half, say("half of the annotators or fewer gave the answer"), share < 0.5 + _EXACT),
-            _Stratum("more than half, not all", say("more than half, not all"), (share > 0.5 + _EXACT) & (share < 1 - _EXACT)),
-            _Stratum("all annotators gave it", say("all annotators gave it"), share > 1 - _EXACT),
+            _Stratum(half, say("half of the annotators or fewer gave the answer"), share < 0.5 + TIE),
+            _Stratum("more than half, not all", say("more than half, not all"), (share > 0.5 + TIE) & (share < 1 - TIE)),
+            _Stratum("all annotators gave it", say("all annotators gave it"), share > 1 - TIE),
         ],
         by_topic if len(topics) > 1 else [],
     ]

@@ -15,7 +15,7 @@ from affinage.report.evidence import Evidence
 from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.table import Section, Table, line_text
-from affinage.report.words import many, named, number, percent
+from affinage.report.words import many, named, number, percent, shown
 from affinage.stats import numbered
 
 __all__ = ["section"]
@@ -35,8 +35,9 @@ def section(cells: Cells) -> Section | None:
     chance = _chance(evidence, pairs)
     rows.append((say("chance"), "" if chance is None else percent(chance), *[""] * 4))
     asked = pairs.group_by("first", "second").len().sort("first", "second")
-    by_cultures = "; ".join(
-        say("{first} and {second} {count}", first=first, second=second, count=number(count)) for first, second, count in asked.iter_rows()
+    by_cultures = say("; ").join(
+        say("{first} and {second} {count}", first=shown(first), second=shown(second), count=number(count))
+        for first, second, count in asked.iter_rows()
     )
     text = say(
         "A pair is one template with the same options, asked about two studied cultures whose right answers differ. Percent of pairs with both "

@@ -10,7 +10,7 @@ import polars as pl
 
 from affinage.report.beside import beside_the_study
 from affinage.report.cells import Cells
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.programs import program_name
 from affinage.report.table import Table, averaged, cell_text, counted, quantity, row_text, runs_text, spread_text
 from affinage.report.words import many, named, nothing_trained, number, percent, points, shown, slug, zero_shot
@@ -57,7 +57,7 @@ def _own_culture(cells: Cells, reading: Reading, average: Average) -> Table:
         behind += put
         lines.append(row_text(named(nothing_trained(label)), put))
         changes = ("" if cell.gain is None else spread_text(cell.gain, points) for cell in put)
-        lines.append((say("  {label} − untouched, paired", label=label), *changes, runs_text(put)))
+        lines.append((say("  {label} − untouched, paired", label=retell("names", label)), *changes, runs_text(put)))
     beside: list[str] = []
     held_out: tuple[str, ...] = ()
     for label in evidence.labels:

@@ -16,7 +16,7 @@ from affinage.report.language import say
 from affinage.report.pooled import cellwise
 from affinage.report.table import LINE, Section, Table
 from affinage.report.words import bounds, named, number, points
-from affinage.stats import FEW_EFFECTIVE, MINIMUM_SPLITS, Draws, Estimate, Procedure, Sides, clustered, draw, paired, procedure, studentised
+from affinage.stats import FEW_EFFECTIVE, MINIMUM_SPLITS, Draws, Estimate, Procedure, Sides, clustered, draw, procedure, studentised
 
 __all__ = ["drawn", "section", "sides_of"]
 
@@ -84,11 +84,8 @@ def _differences(evidence: Evidence) -> Iterator[_Difference]:
         trained = evidence.trained(label)
         if not trained or label == LETTER_BIAS:
             continue
-        own = evidence.own(label)
-        others = evidence.others(label)
-        references = {"untouched": (evidence.of(evidence.untouched), ()), "others": (others, ("start",))}
-        for key, (reference, beside) in references.items():
-            rows = cellwise(paired(own, reference, beside=beside))
+        for key, difference in (("untouched", evidence.gain(label)), ("others", evidence.lead(label))):
+            rows = cellwise(difference)
             if rows.height:
                 yield _Difference(label, key, clustered(rows), studentised(rows, draws), procedure(rows, sides))
 

@@ -1,4 +1,4 @@
-"""Topics and templates that gain or lose on the own culture."""
+"""Topics, and templates at both ends, by how far the own culture's adapter stands from the untouched model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from affinage.report.owners import without_text
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text
 from affinage.report.words import many, named, number, percent, points, slug
-from affinage.stats import paired
+from affinage.stats import TIE
 
 __all__ = ["section"]
 
 _SHOWN = 8
 """Templates at each end."""
-_EXACT = 1e-9
 
 
 def section(cells: Cells) -> Section | None:
-    """Per method its topics from the largest gain to the largest loss, and the templates at both ends; None where nothing was trained.
+    """Per method its topics from the highest difference to the lowest, and the templates at both ends; None where nothing was trained.
 
     Of a few numbers fitted to letters no topic says anything, so that control is left out.
     """
@@ -37,7 +36,7 @@ def section(cells: Cells) -> Section | None:
         own = evidence.own(label)
         if own["choice"].null_count() == own.height:
             continue
-        gain = paired(own, evidence.of(evidence.untouched)).with_columns(own["choice"].alias("own"))
+        gain = evidence.gain(label).with_columns(own["choice"].alias("own"))
         table, found = _topics(evidence, label, gain)
         tables += table
         lines += found
@@ -48,7 +47,7 @@ def section(cells: Cells) -> Section | None:
     if not tables:
         return None
     further = (("template-gains", pl.concat(frames)),) if frames else ()
-    return Section("topics", tuple(lines), tuple(tables), say("Topics and templates that gain or lose"), frames=further)
+    return Section("topics", tuple(lines), tuple(tables), say("Topics and templates"), frames=further)
 
 
 def _topics(evidence: Evidence, label: str, gain: pl.DataFrame) -> tuple[list[Table], list[Line]]:
@@ -74,11 +73,11 @@ def _topics(evidence: Evidence, label: str, gain: pl.DataFrame) -> tuple[list[Ta
         chance=number(0.05 * len(tested), ".1f"),
     )
     text = say(
-        "Own − untouched in points by template, paired by question, pooled over cultures, splits and starts, from the largest gain to the largest "
-        "loss, with 95 % intervals over template groups; a topic with few template groups has a number and no interval. The order of the topics is "
+        "Own − untouched in points by template, paired by question, pooled over cultures, splits and starts, from the highest to the lowest, "
+        "with 95 % intervals over template groups; a topic with few template groups has a number and no interval. The order of the topics is "
         "that of the numbers, which the intervals may not tell apart."
     )
-    header = (say("topic"), say("gain"), *LINE)
+    header = (say("topic"), say("own − untouched"), *LINE)
     rows = tuple((topic, *line_text(each)) for topic, each in known)
     title = say("Topics: {label}, own culture", label=named(label))
     table = Table(f"topics-{slug(label)}", title, text, header, rows, notes=(note,) if tested else ())
@@ -108,9 +107,9 @@ def _templates(label: str, gain: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ends(label: str, templates: pl.DataFrame) -> Table:
-    """The templates that gain most and lose most."""
-    gained, lost = templates.filter(pl.col("gain") > _EXACT), templates.filter(pl.col("gain") < -_EXACT)
-    top, bottom = gained.head(_SHOWN), lost.tail(_SHOWN)
+    """The templates with the highest and the lowest differences."""
+    above, below = templates.filter(pl.col("gain") > TIE), templates.filter(pl.col("gain") < -TIE)
+    top, bottom = above.head(_SHOWN), below.tail(_SHOWN)
     rows = tuple(
         (
             template or say("that of {question}", question=example),
@@ -124,15 +123,15 @@ def _ends(label: str, templates: pl.DataFrame) -> Table:
         for _, template, example, topic, cultures, questions, before, after, change in pl.concat([top, bottom]).iter_rows()
     )
     text = say(
-        "Of {templates} {gained} gain, {lost} lose and {same} do neither. At most {shown} at either end, by id: mean over runs and cultures of the "
-        "template's accuracy, own culture against untouched. A template is one group, so a single one has no interval; those at the ends are there "
-        "partly by luck. `affinage data show` prints a question by its id.",
+        "Of {templates} {above} have a difference above zero, {below} one below zero and {same} none. At most {shown} at either end, by id: mean "
+        "over runs and cultures of the template's accuracy, own culture against untouched. A template is one group, so a single one has neither "
+        "interval nor verdict; those at the ends are there partly by luck. `affinage data show` prints a question by its id.",
         templates=many(templates.height, "template"),
-        gained=number(gained.height),
-        lost=number(lost.height),
-        same=number(templates.height - gained.height - lost.height),
+        above=number(above.height),
+        below=number(below.height),
+        same=number(templates.height - above.height - below.height),
         shown=_SHOWN,
     )
-    header = (say("template"), say("topic"), say("untouched"), say("own culture"), say("gain"), say("cultures"), LINE[2])
-    title = say("Templates that gain or lose: {label}, own culture", label=named(label))
+    header = (say("template"), say("topic"), say("untouched"), say("own culture"), say("own − untouched"), say("cultures"), LINE[2])
+    title = say("Templates at both ends: {label}, own culture", label=named(label))
     return Table(f"templates-{slug(label)}", title, text, header, rows, (top.height,) if top.height and bottom.height else ())

@@ -129,12 +129,9 @@ def _figure(parts: pl.DataFrame, place: int) -> Figure:
         runs = [frame.sort("step") for _, frame in parts.group_by("run", maintain_order=True)]
         for frame in runs:
             axes.plot(frame["step"].to_numpy(), frame["loss"].to_numpy(), color=colour, linewidth=0.6, alpha=0.35)
-        if len(runs) > 1:
-            # Runs of one method have the same number of steps unless their cultures have fewer questions: the mean is over equal shares of each.
-            mean = (
-                parts.with_columns((pl.col("share") * _PARTS).floor().alias("part")).group_by("part").agg(pl.col("step", "loss").mean()).sort("part")
-            )
-            axes.plot(mean["step"].to_numpy(), mean["loss"].to_numpy(), color=colour, linewidth=2.0)
+        # Runs of one method have the same number of steps unless their cultures have fewer questions: the mean is over equal shares of each.
+        mean = parts.with_columns((pl.col("share") * _PARTS).floor().alias("part")).group_by("part").agg(pl.col("step", "loss").mean()).sort("part")
+        axes.plot(mean["step"].to_numpy(), mean["loss"].to_numpy(), color=colour, linewidth=2.0)
         axes.set_ylim(bottom=0.0)
         axes.set_xlabel(say("training step"), fontsize=9, color=INK)
         axes.set_ylabel(say("loss"), fontsize=9, color=INK)

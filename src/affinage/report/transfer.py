@@ -87,7 +87,7 @@ def section(cells: Cells) -> Section | None:
             if any(ranks.values()):
                 tables.append(_closest(pairs, ranks))
                 frames.append(_ranks(label, ranks))
-        table, found = gains(evidence, label, drawn)
+        table, found = gains(cells.evidence, label, drawn)
         tables.append(table)
         lines += found
     if not tables:
@@ -216,7 +216,7 @@ def _closest(pairs: _Pairs, ranks: dict[str, tuple[Ranked, ...]]) -> Table:
         draws=number(RANK_DRAWS),
     )
     note = (
-        say("First in 95 % of the draws or more: {pairs}.", pairs="; ".join(sure))
+        say("First in 95 % of the draws or more: {pairs}.", pairs=say("; ").join(sure))
         if sure
         else say("No culture's closest one is first in 95 % of the draws: which one is the closest is not settled by these templates.")
     )

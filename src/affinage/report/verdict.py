@@ -20,16 +20,16 @@ import polars as pl
 
 from affinage.data.baselines import BASELINE_NAMES
 from affinage.report.evidence import LETTER_BIAS, Evidence
-from affinage.report.language import say
+from affinage.report.language import retell, say
 from affinage.report.pooled import Line, line, pooled
 from affinage.report.programs import program_does, program_name
 from affinage.report.says import lacking
 from affinage.report.table import LINE, Table, line_text
-from affinage.report.words import base, bounds, few, many, named, nothing_trained, points, shown, zero_shot
+from affinage.report.words import base, bounds, few, left_out, many, named, nothing_trained, points, shown
 from affinage.stats import Estimate, paired
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED
 
-__all__ = ["Claim", "Verdict", "demo_table", "verdicts"]
+__all__ = ["Claim", "Verdict", "demo_table", "verdicts", "without_own"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +121,18 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
         (say("untouched"), line("", _UNTOUCHED, untouched, evidence.expected(evidence.untouched))),
         *((nothing_trained(each.label), each) for each in prompted),
         (
-            say("{label}, untrained", label=label),
+            say("{label}, untrained", label=retell("names", label)),
             line(label, f"{label}, untrained", evidence.of((label, UNTRAINED)).filter(here), evidence.expected((label, UNTRAINED))),
         ),
         (_own_head(label, held, every=held == trained), line(label, f"{label}, own culture", own, planned)),
         (
-            say("{label}, other cultures", label=label),
+            say("{label}, other cultures", label=retell("names", label)),
             line(label, f"{label}, other cultures", others, planned if len(trained) > 1 else 0),
         ),
         *((program_name(each.name), each) for each in programs),
     )
-    gain = paired(own, untouched)
-    differences = {"better": gain, "own": paired(own, others, beside=("start",)), "new": gain.filter(~pl.col("answer_seen"))}
+    gain = evidence.gain(label)
+    differences = {"better": gain, "own": evidence.lead(label), "new": gain.filter(~pl.col("answer_seen"))}
     missing = planned - own["run"].n_unique()
     name = named(label)
     claims = (
@@ -149,6 +149,7 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
     conclusion = _conclusion(label, *(claim.estimate for claim in claims))
     if missing:
         conclusion = say("{missing} of {runs} are missing: no conclusion yet.", missing=missing, runs=many(planned, "run"))
+    conclusion += without_own(map(shown, held))
     there = [(head, row) for head, row in rows if row.expected]
     return Verdict(
         label=label,
@@ -165,10 +166,20 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
 
 def _own_head(label: str, held: tuple[str, ...], *, every: bool) -> str:
     """The head of a method's line on its own cultures, with those of them that it was not trained on."""
-    head = say("{label}, own culture", label=label)
+    head = say("{label}, own culture", label=retell("names", label))
     if not held:
         return head
-    return zero_shot(head) if every else say("{label} (zero-shot: {cultures})", label=head, cultures=", ".join(map(shown, held)))
+    return left_out(head) if every else say("{label} (trained without it, zero-shot: {cultures})", label=head, cultures=", ".join(map(shown, held)))
+
+
+def without_own(names: Iterable[str]) -> str:
+    """What is said behind a number of adapters that were trained without the culture that they are for; empty where there are none.
+
+    Args:
+        names: of their cultures, or of their methods.
+    """
+    listed = ", ".join(names)
+    return say(" Trained without the culture that it is for (zero-shot): {names}.", names=listed) if listed else ""
 
 
 def _claim(key: str, name: str, estimate: Estimate, missing: int, against: str = "") -> Claim:
@@ -197,7 +208,9 @@ def _conclusion(label: str, better: Estimate, own: Estimate, new: Estimate) -> s
     """The one place where learning a culture may be said, and only with the second and the third difference above zero."""
     name = named(label)
     if label == LETTER_BIAS:
-        return say("It trains nothing and fits a few numbers to the untouched model's scores: what it gains is a matter of format, not of culture.")
+        return say(
+            "It trains nothing and fits a few numbers to the untouched model's scores: whatever it changes is a matter of format, not of culture."
+        )
     if better.above and own.above and new.above:
         return say(
             "As far as these templates can tell, {name} learned the culture: its own more than others, and beyond the answers that it had seen.",
@@ -216,5 +229,14 @@ def _conclusion(label: str, better: Estimate, own: Estimate, new: Estimate) -> s
     if own.above:
         return say(
             "{name} is better on its own culture than adapters of other cultures are, but not shown to be better than the untouched model.", name=name
+        )
+    return _nothing_shown(name, better)
+
+
+def _nothing_shown(name: str, better: Estimate) -> str:
+    """That no question is answered by a yes, and why."""
+    if better.low is None:
+        return say(
+            "Nothing is shown for {name}: its difference from the untouched model has no interval, and without one there is no verdict.", name=name
         )
     return say("Nothing is shown for {name}: the interval of its difference from the untouched model does not lie above zero.", name=name)

@@ -7,24 +7,29 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from affinage.report.language import current, say
+from affinage.report.language import current, retell, say
 from affinage.stats import MINIMUM_EFFECTIVE, Estimate
 
 __all__ = [
     "base",
     "bounds",
     "called",
+    "decimal",
     "few",
+    "left_out",
     "many",
     "named",
     "nothing_trained",
     "number",
+    "p_value",
     "parted",
     "percent",
     "points",
     "shown",
+    "signed",
     "slug",
     "span",
+    "spelled",
     "zero_shot",
 ]
 
@@ -39,7 +44,11 @@ def number(value: float, spec: str = ",") -> str:
         value: the number.
         spec: as `format` has it, in its English form.
     """
-    text = format(value, spec)
+    return spelled(format(value, spec))
+
+
+def spelled(text: str) -> str:
+    """A number that was written the English way, in the report's language."""
     return text.translate(_FRENCH) if current() == "fr" else text
 
 
@@ -49,9 +58,26 @@ def percent(fraction: float) -> str:
 
 
 def points(fraction: float) -> str:
-    """A difference in points, with its sign and one decimal; what rounds to zero has none."""
-    text = f"{100 * fraction:+.1f}"
-    return number(0.0, ".1f") if text in {"+0.0", "-0.0"} else number(100 * fraction, "+.1f").replace("-", "−")
+    """A difference in points, with its sign and one decimal; what rounds to zero has no sign."""
+    return signed(100 * fraction, 1)
+
+
+def signed(value: float, places: int) -> str:
+    """A difference with its sign and so many decimals; what rounds to zero has no sign."""
+    return ("+" if float(f"{value:.{places}f}") > 0 else "") + decimal(value, places)
+
+
+def decimal(value: float, places: int) -> str:
+    """A number with so many decimals; what rounds to zero has no sign."""
+    spec = f".{places}f"
+    return number(value if float(format(value, spec)) else 0.0, spec).replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with four decimals, `< 0.0001` where all of them would be zero; nothing where there is no test."""
+    if value is None:
+        return ""
+    return decimal(value, 4) if float(f"{value:.4f}") else say("< {least}", least=decimal(0.0001, 4))
 
 
 def bounds(estimate: Estimate, form: Callable[[float], str]) -> str:
@@ -130,7 +156,7 @@ def shown(culture: str) -> str:
 
 def called(label: str) -> str:
     """A method's label inside a sentence."""
-    return {"lora": "LoRA"}.get(label, label)
+    return {"lora": "LoRA"}.get(label) or retell("names", label)
 
 
 def named(label: str) -> str:
@@ -144,9 +170,14 @@ def zero_shot(text: str) -> str:
     return say("{text} (zero-shot)", text=text)
 
 
+def left_out(text: str) -> str:
+    """The same in full, for the head of a row that only such adapters stand in."""
+    return say("{text} (trained without this culture: zero-shot)", text=text)
+
+
 def nothing_trained(label: str) -> str:
     """A baseline without training in a row of a table."""
-    return say("{label}, nothing trained", label=label)
+    return say("{label}, nothing trained", label=retell("names", label))
 
 
 def parted(training_set: str) -> tuple[str, str]:

@@ -11,8 +11,8 @@ from affinage.report.cells import Cell, Cells
 from affinage.report.evidence import Kind
 from affinage.report.figures import chance_of, colour_of, heat_rows, heat_scale
 from affinage.report.language import say
-from affinage.report.pooled import pooled
-from affinage.report.words import base, bounds, few, many, named, number, percent, shown, zero_shot
+from affinage.report.pooled import pooled_by
+from affinage.report.words import base, bounds, few, many, named, number, percent, shown
 from affinage.stats import Estimate
 
 __all__ = ["HeatCell", "HeatMap", "HeatRow", "heat_maps"]
@@ -71,8 +71,8 @@ def heat_maps(cells: Cells) -> tuple[HeatMap, ...]:
         out = evidence.held_out(label)
         rows = [HeatRow(name, False, tuple(_cells(cells, name, kind, scale))) for name, kind in above]
         for name, kind in trained:
-            head = zero_shot(name) if kind[1] in out else name
-            rows.append(HeatRow(head, True, tuple(_cells(cells, say("trained on {culture}", culture=head), kind, scale))))
+            adapter = say("made for {culture}", culture=name) if kind[1] in out else say("trained on {culture}", culture=name)
+            rows.append(HeatRow(name, True, tuple(_cells(cells, adapter, kind, scale))))
         maps.append(
             HeatMap(
                 label=label,
@@ -90,8 +90,7 @@ def heat_maps(cells: Cells) -> tuple[HeatMap, ...]:
 
 def _cells(cells: Cells, name: str, kind: Kind, scale: tuple[float, float]) -> Iterator[HeatCell]:
     """One row's cells."""
-    rows = cells.evidence.of(kind)
-    tested = {str(culture): frame for (culture,), frame in rows.filter(pl.col("culture").is_in(cells.evidence.cultures)).group_by("culture")}
+    estimates = pooled_by(cells.evidence.of(kind).filter(pl.col("culture").is_in(cells.evidence.cultures)), "culture")
     for culture in cells.evidence.cultures:
         cell = cells.cell(kind, culture, "choice", "template")
         where = say("{adapter}, tested on {culture}", adapter=name, culture=shown(culture))
@@ -101,7 +100,7 @@ def _cells(cells: Cells, name: str, kind: Kind, scale: tuple[float, float]) -> I
             continue
         deviation = "" if cell.accuracy.deviation is None else f"± {percent(cell.accuracy.deviation)}"
         below = f"{deviation} ({len(cell.runs)}/{cell.expected})" if cell.missing else deviation
-        detail = _detail(where, cell, pooled(tested[culture]))
+        detail = _detail(where, cell, estimates[culture])
         yield HeatCell(percent(cell.accuracy.mean), below.strip(), colour_of(cell.accuracy.mean, scale), kind[1] == culture, detail)
 
 

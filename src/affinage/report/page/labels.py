@@ -13,6 +13,8 @@ def labels() -> dict[str, str]:
         "skip": say("To the content"),
         "contents": say("Contents"),
         "provisional": say("Provisional"),
+        "colon": say(": "),
+        "semicolon": say("; "),
         "answers": say("Three questions, three sentences"),
         "by_method": say("Method by method"),
         "pooled": say("Pooled over cultures and splits"),
