@@ -16,9 +16,8 @@ model as well in its experiments with few examples; here it stays frozen. Its ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, Self, final
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -26,18 +25,13 @@ from torch import Tensor, nn
 
 from affinage.backbone import Backbone, Doors
 from affinage.methods.base import Adapter, Key, Method, Peft, Settings, exactly, normal, parameter, register
+from affinage.methods.pattern import PLACES, Layout, Part, Pattern, expected_shapes, layout_of, placed, virtual_tokens
 from affinage.methods.spaces import Choice, Span
 from affinage.pack import Branch
 from affinage.records import BackboneShape, UserError
 from affinage.seeds import generator
 
 __all__ = ["EncodedPrompt", "PTuning", "PTuningSettings", "PlacedPrompt"]
-
-Part = Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)]
-"""A part of a pattern: so many virtual tokens, or words."""
-
-PLACES = ("root", "before_question", "before_options", "before_answer")
-"""The places of a pattern in the order of a sequence, and the names of the final tensors."""
 
 
 @final
@@ -68,51 +62,17 @@ class PTuningSettings(Settings):
     @property
     def virtual(self) -> int:
         """P, virtual tokens of all places."""
-        return sum(part for place in PLACES for part in self.parts(place) if isinstance(part, int))
+        return virtual_tokens(self.pattern)
 
-    def parts(self, place: str) -> tuple[Part, ...]:
-        """The pattern at a place."""
-        parts: tuple[Part, ...] = getattr(self, place)
-        return parts
+    @property
+    def pattern(self) -> Pattern:
+        """What stands at each place."""
+        return {place: getattr(self, place) for place in PLACES}
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
         """Places other than the root where something stands."""
-        return tuple(place for place in PLACES[1:] if self.parts(place))
-
-
-def _placed(branch: Branch, counts: Sequence[int]) -> Branch:
-    """A sequence with so many vectors at each of the places.
-
-    Raises:
-        UserError: vectors before a question or options that nobody marked in the sequence.
-    """
-    start = branch.first if branch.answer is None else branch.answer
-    ids: tuple[int, ...] = ()
-    done = number = 0
-    for place, count, here in zip(PLACES, counts, (0, branch.question, branch.options, start), strict=True):
-        if not count:
-            continue
-        if here is None:
-            found = f"a text without {'a question that can be found' if place == 'before_question' else 'listed options'}"
-            todo = "Put questions in another `prompt.style`, or the virtual tokens elsewhere."
-            raise UserError(f"method p-tuning: {place}", found, "multiple-choice questions with both", todo)
-        ids += branch.ids[done:here] + tuple(range(-1 - number, -1 - number - count, -1))
-        done, number = here, number + count
-    more = {"first": branch.first + number, "answer": start + number}
-    return replace(branch, ids=ids + branch.ids[done:], question=None, options=None, **more)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Which vector stands where."""
-
-    anchors: Tensor
-    """[A, H] embeddings of the words."""
-    order: tuple[int, ...]
-    """Row of each placed vector in virtual tokens and anchors laid end to end."""
-    counts: tuple[int, ...]
-    """How many of them stand at each of the places."""
+        return tuple(place for place in PLACES[1:] if self.pattern[place])
 
 
 @final
@@ -131,7 +91,7 @@ class EncodedPrompt(Adapter):
     anchors: Tensor
     order: Tensor
 
-    def __init__(self, embedding: Tensor, lstm: nn.LSTM | None, perceptron: tuple[Tensor, Tensor], layout: _Layout, shape: BackboneShape) -> None:
+    def __init__(self, embedding: Tensor, lstm: nn.LSTM | None, perceptron: tuple[Tensor, Tensor], layout: Layout, shape: BackboneShape) -> None:
         super().__init__(shape)
         self.embedding = parameter(embedding)
         self.lstm = lstm
@@ -156,7 +116,7 @@ class EncodedPrompt(Adapter):
 
     def place(self, branch: Branch) -> Branch:
         """Each at its place."""
-        return _placed(branch, self.counts)
+        return placed(branch, self.counts)
 
     def final_tensors(self) -> dict[str, Tensor]:
         """By place, each [placed there, H], without a place where nothing stands; the encoder has done its work."""
@@ -170,16 +130,16 @@ class PlacedPrompt(Adapter):
     """Vectors without the encoder that made them.
 
     Args:
-        placed: by place [vectors there, H]; none where nothing stands.
+        by_place: [vectors there, H]; none where nothing stands.
         shape: of the backbone.
     """
 
     method = "p-tuning"
 
-    def __init__(self, placed: Mapping[str, Tensor], shape: BackboneShape) -> None:
+    def __init__(self, by_place: Mapping[str, Tensor], shape: BackboneShape) -> None:
         super().__init__(shape)
-        self.vectors = parameter(torch.cat([placed[place] for place in PLACES if place in placed]))
-        self.counts = tuple(len(placed[place]) if place in placed else 0 for place in PLACES)
+        self.vectors = parameter(torch.cat([by_place[place] for place in PLACES if place in by_place]))
+        self.counts = tuple(len(by_place[place]) if place in by_place else 0 for place in PLACES)
         self.after_context = not any(self.counts[:-1])
 
     def doors(self) -> Doors:
@@ -188,7 +148,7 @@ class PlacedPrompt(Adapter):
 
     def place(self, branch: Branch) -> Branch:
         """Each at its place."""
-        return _placed(branch, self.counts)
+        return placed(branch, self.counts)
 
     def final_tensors(self) -> dict[str, Tensor]:
         """As they were handed on."""
@@ -232,13 +192,13 @@ class PTuning(Method):
             normal((settings.virtual, width), "p-tuning embedding", *key, deviation=settings.deviation),
             _lstm(width, *key) if settings.encoder == "lstm" else None,
             (_uniform((width, width + 1), width, "p-tuning inner", *key), _uniform((width, width + 1), width, "p-tuning outer", *key)),
-            _layout(settings, backbone),
+            layout_of(settings.pattern, backbone),
             backbone.shape,
         )
 
     def restore(self, settings: PTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> Adapter:
         """From the tensors by place; without the encoder."""
-        exactly(tensors, _expected(settings, shape, tensors), f"adapter of method {self.name}")
+        exactly(tensors, expected_shapes(settings.pattern, shape, tensors), f"adapter of method {self.name}")
         return PlacedPrompt(tensors, shape)
 
     def in_peft(self, settings: PTuningSettings) -> bool:
@@ -266,50 +226,17 @@ class PTuning(Method):
         """The tensor under our name."""
         self._refuse_elsewhere(settings)
         rows = {"root": tensors["prompt_embeddings"]} if "prompt_embeddings" in tensors else {}
-        exactly(tensors, {"prompt_embeddings": _expected(settings, shape, rows)["root"]}, "PEFT adapter of type P_TUNING")
+        exactly(tensors, {"prompt_embeddings": expected_shapes(settings.pattern, shape, rows)["root"]}, "PEFT adapter of type P_TUNING")
         return rows
 
     def _refuse_elsewhere(self, settings: PTuningSettings) -> None:
         if not self.in_peft(settings):
             raise UserError(
                 f"method {self.name}: {settings.elsewhere[0]}",
-                f"{list(settings.parts(settings.elsewhere[0]))}, which PEFT's format cannot hold",
+                f"{list(settings.pattern[settings.elsewhere[0]])}, which PEFT's format cannot hold",
                 "virtual tokens at the root alone",
                 "Use the adapter with Affinage itself.",
             )
-
-
-def _layout(settings: PTuningSettings, backbone: Backbone) -> _Layout:
-    """The pattern with its words as embeddings."""
-    anchors = [torch.zeros(0, backbone.shape.width)]
-    order: list[int] = []
-    counts: list[int] = []
-    virtual = 0
-    for place in PLACES:
-        before = len(order)
-        for part in settings.parts(place):
-            if isinstance(part, int):
-                order += range(virtual, virtual + part)
-                virtual += part
-            else:
-                first = settings.virtual + sum(map(len, anchors))
-                anchors.append(backbone.embed(backbone.tokens.ids((part,))[0]))
-                order += range(first, first + len(anchors[-1]))
-        counts.append(len(order) - before)
-    return _Layout(torch.cat(anchors), tuple(order), tuple(counts))
-
-
-def _expected(settings: PTuningSettings, shape: BackboneShape, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shape of each final tensor. How many tokens an anchor has is known to the tokenizer alone, so the tensor may tell: at least one each."""
-    expected: dict[str, tuple[int, ...]] = {}
-    for place in PLACES:
-        parts = settings.parts(place)
-        rows = sum(part if isinstance(part, int) else 1 for part in parts)
-        if any(isinstance(part, str) for part in parts) and place in tensors:
-            rows = max(rows, len(tensors[place]))
-        if rows:
-            expected[place] = (rows, shape.width)
-    return expected
 
 
 def _uniform(size: tuple[int, ...], inputs: int, *key: str | int | float) -> Tensor:
