@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,11 @@ from affinage.audit.precision import paired_gain
 from affinage.backbone import Backbone
 from affinage.cli import app
 from affinage.cli.estimated import compared, machine_of, said, said_gain
-from affinage.config import MethodConfig, ModelConfig, TrainingConfig
+from affinage.config import MethodConfig, ModelConfig, StudyConfig, TrainingConfig, validated
 from affinage.methods import resolve
+from affinage.pack import pack
 from affinage.records import BackboneShape, Split, UserError
+from affinage.scoring import option_branches
 from affinage.store import StudyFolder, append_log, read_log
 from affinage.study import Estimate, plan, run
 from affinage.study.cohorts import fitting
@@ -41,6 +44,8 @@ from affinage.study.costs import (
 from affinage.study.costs.estimate import effective_groups, estimate, known_machine
 from affinage.study.costs.measure import measure
 from affinage.study.costs.sample import adapter_of, first_batches, training_step
+from affinage.study.engine import engine as real_engine
+from affinage.study.sides import tested_frame
 from affinage.train import Batch, batches, step_packs
 from study_fakes import CLEAN, Fake, study, write_questions
 from test_train import start
@@ -319,6 +324,45 @@ def test_further_wordings_and_a_joint_training_are_counted(asked: Path) -> None:
     assert joint.training["lora"] == pytest.approx(alone.training["lora"] / 2, rel=0.01)
 
 
+def test_the_examples_of_a_baseline_are_counted(tiny_folder: Path, tmp_path: Path) -> None:
+    """Every question in a pack of its own, so that nothing is shared: each with its examples takes what its own nodes take."""
+    path, engine, rates = write_made_questions(tmp_path / "q.parquet", questions("Atlantis", 24)), real_engine(), given_rates(1e-3)
+
+    def estimated(*shots: int, far: str = "trained") -> tuple[Estimate, float]:
+        """The estimate, and seconds of the tests from the encoded questions, the mean over numbers of examples."""
+        settings = {"shots": shots, "draws": 1, "wordings": ["About {culture}."], "phrasings": ["name"], "side": "validation"}
+        values = {
+            "model": {"id": str(tiny_folder), "dtype": "float32", "threads": 1, "cohort": 1, "nodes_per_pack": 999},
+            "data": {"source": "table", "path": str(path)},
+            "prompt": {"style": "text"},
+            "splits": {"kind": "folds", "folds": 2, "count": 1, "development": False},
+            "methods": [{"name": "none"}],
+            "prompting": [{"name": "few-shot", "settings": settings}],
+            "evaluation": {"nodes_per_pack": 1},
+        }
+        made = plan(validated(StudyConfig, values, "test"), engine=engine, standing=CLEAN)
+        own = next(run.prompted for run in made.runs if run.prompted is not None)
+        assert len(own.candidates) == len(shots)
+        tested = made.dataset.questions(tested_frame(made.dataset, made.record.splits[0], "Atlantis", made.config))
+        seconds = 0.0
+        for candidate in own.candidates:
+            encoded, _ = made.tokens.encode_all(tested, candidate.prompt, seed=0, aid=partial(own.material.aid, candidate))
+            for each in encoded:
+                laid_out = sample.count(pack(list(option_branches(each, "total"))))
+                seconds += seconds_of(laid_out, made.shape, rates, width=4, training=False) / len(shots)
+        status = lambda run: far if run.prompted is not None else "finished"  # noqa: E731
+        return estimate(made, status, engine, Machine("cpu", 1 << 34, rates)), seconds
+
+    few, many, both = estimated(1), estimated(6), estimated(1, 6)
+    run_itself = 0.5
+    for found, seconds in (few, many, both):
+        assert found.testing == pytest.approx(run_itself + seconds)
+    assert many[1] > 2 * few[1], "the examples are most of the text"
+    assert few[0].memory < many[0].memory == both[0].memory
+    searched = estimated(1, 6, far="planned")[0].testing - both[0].testing
+    assert searched > 0, "both candidates, on the validation side"
+
+
 def test_a_test_in_every_order_takes_as_many_times_longer(backbone: Backbone) -> None:
     mcqs = questions("Atlantis", 4)
     one, each = (
@@ -353,8 +397,6 @@ def test_what_is_said_of_an_estimate() -> None:
     assert f"{100 * paired_gain(0.5 / 7):.0f} points or fewer (2.8 standard errors" in said_gain(49.0)
     assert "20 points" in said_gain(49.0)
     assert "more than the 1.0 GB that are free: end what else uses them" in said(replace(found, machine=Machine("cpu", 10**9, MEASURED)))
-    roomy = replace(found, machine=Machine("cpu", 10**10, MEASURED), uncounted="examples")
-    assert said(roomy).endswith("Not counted: examples.")
     assert compared(found, 1060.2) == "estimated 17 min 05 s, took 17 min 40 s"
 
 

@@ -25,13 +25,13 @@ from affinage.config import MethodConfig, SplitConfig, StudyConfig, TrainingConf
 from affinage.methods import registry, resolve
 from affinage.methods.spaces import Choice, Space, Span, check_space
 from affinage.records import Split, UserError
-from affinage.store import claim
+from affinage.store import CheckpointError, claim, write_json
 from affinage.study import plan
 from affinage.study import run as run_study
 from affinage.tune import Outcome, SearchConfig, search, training
 from affinage.tune.optimiser import begin
 from affinage.tune.sides import check_sides, validation_split
-from affinage.tune.trials import Score, Trial, read_trials, search_folder
+from affinage.tune.trials import Score, Trial, TrialFolder, read_trials, search_folder, write_trial
 from study_fakes import CLEAN, Fake, study, write_questions
 from tune_fakes import BEST, SPACES, STEPS, Workshop, run, searched
 
@@ -309,6 +309,52 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(questions: Path, tmp_p
     trial = outcome.found[0].trials[0]
     assert (trial.state, trial.steps, sorted(trial.measured)) == ("complete", STEPS, [2, 4, 6])
     assert next(iter(second.steps.values())) == STEPS - 4  # the fifth step was not in the checkpoint yet
+
+
+def test_a_checkpoint_of_another_plan_stops_the_search_and_is_no_failed_trial(questions: Path, tmp_path: Path) -> None:
+    config, other = searched(questions), Workshop()
+    folder = TrialFolder(search_folder(tmp_path, SPLIT, "prompt-tuning") / "000")
+    begun = write_trial(folder, Trial(0, {"training.rate": 1e-3, "settings.length": 8, "settings.start": "random"}, measured={2: 0.123}, steps=3))
+    write_json(folder.checkpoint, {"step": 3})
+
+    def refused(backbone: Any, members: Any, training: TrainingConfig, *, checkpoint: Path, **rest: Any) -> None:
+        raise CheckpointError(str(checkpoint), "a checkpoint of another plan", "one of the same questions", "Remove it to train from the start.")
+
+    other.train = refused  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"000.checkpoint\.safetensors: found a checkpoint of another plan.* Remove it"):
+        run(questions, tmp_path, other, config)
+    assert trials(tmp_path, "prompt-tuning") == [asdict(begun)]
+    assert not trials(tmp_path, "lora")
+    folder.checkpoint.unlink()
+    workshop = Workshop()
+    trial = run(questions, tmp_path, workshop, config).found[0].trials[0]
+    assert (trial.state, trial.values, sorted(trial.measured)) == ("complete", begun.values, [2, 4, 6])
+    assert trial.measured[2] != begun.measured[2], "it was measured in a training that has been thrown away"
+    assert next(iter(workshop.steps.values())) == STEPS
+
+
+@pytest.mark.parametrize(("cohort", "allowed"), [(None, [2]), (2, [2]), (1, [1, 1])])
+def test_a_trial_has_as_many_adapters_in_hand_as_the_study_allows(questions: Path, tmp_path: Path, cohort: int | None, allowed: list[int]) -> None:
+    config, workshop, taken = searched(questions, **ONE, cohort=cohort), Workshop(), list[int]()
+    train = workshop.train
+
+    def counted(backbone: Any, members: Any, training: TrainingConfig, **rest: Any) -> None:
+        taken.append(len(members))
+        train(backbone, members, training, **rest)
+
+    workshop.train = counted  # type: ignore[method-assign]
+    outcome = run(questions, tmp_path / "out", workshop, config, trials=1)
+    (trial,) = outcome.found[0].trials
+    assert (trial.state, taken) == ("complete", allowed)
+    whole = run(questions, tmp_path / "whole", config=searched(questions, **ONE), trials=1).found[0].trials[0]
+    assert trial.score == whole.score
+    parted = len(allowed) > 1
+    assert sorted(trial.measured) == ([] if parted else [2, 4, 6])
+    page = (tmp_path / "out" / "search.md").read_text(encoding="utf-8")
+    assert ("1 at a time (`model.cohort`)" in page) == parted
+    if parted:
+        with pytest.raises(UserError, match="a search that was begun with another cohort"):
+            run(questions, tmp_path / "out", config=searched(questions, **ONE, cohort=None), trials=1)
 
 
 def test_what_another_process_searches_is_waited_for(questions: Path, tmp_path: Path) -> None:

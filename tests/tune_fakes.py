@@ -126,9 +126,9 @@ class Workshop:
 
 
 def searched(questions: Path, **changes: Any) -> StudyConfig:
-    """One fold of two, two methods, two cultures, eight steps."""
+    """One fold of two, two methods, two cultures in lockstep, eight steps."""
     values = {"splits": {"kind": "folds", "folds": 2, "count": 1, "development": False}, "training": {"steps": STEPS}, "starts": 1}
-    return study(questions, **{"methods": [{"name": "prompt-tuning"}, {"name": "lora"}], **values, **changes})
+    return study(questions, **{"cohort": 2, "methods": [{"name": "prompt-tuning"}, {"name": "lora"}], **values, **changes})
 
 
 def run(questions: Path, out: Path, workshop: Workshop | None = None, config: StudyConfig | None = None, **values: Any) -> Outcome:

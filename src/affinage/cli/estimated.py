@@ -60,7 +60,7 @@ def said(found: Estimate) -> str:
     parts = [f"training {duration(sum(found.training.values()))} ({trainings})"] if found.training else []
     parts += [f"testing {duration(found.testing)}", f"loading {duration(found.loading)}"]
     given = found.machine.rates.source
-    more = f" Not counted: {found.uncounted}." if found.uncounted else ""
+    more = ""
     if found.context is not None:
         more += f" Questions whose virtual tokens stand behind them are {_CONTEXTS[found.context]} (`model.context`)."
     if found.memory > found.machine.free:

@@ -63,7 +63,8 @@ def tune(
 ) -> None:
     """Search rate, length, start, rank, ... of a study's methods: the same budget for each, chosen on a validation side that no test sees.
 
-    A trial trains every culture's adapter in lockstep, whatever `model.cohort` says, since it is measured over all of them while it goes.
+    A trial trains every culture's adapter in lockstep, so that it can be measured, and stopped, while it goes. A study that sets a smaller
+    `model.cohort` of its own has so many trained at a time; a trial is then measured at its end alone.
 
     Each split's validation side is cut from its training templates, so each split has its own values; the presets that are written carry the
     templates that they have seen, and a study that tests on those refuses them. With `splits.side: development` there is one search for all splits,

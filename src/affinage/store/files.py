@@ -11,14 +11,19 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from affinage.records import UserError
 
-__all__ = ["canonical_digest", "disk_full", "read_json", "sweep", "write_atomically", "write_json"]
+__all__ = ["CheckpointError", "canonical_digest", "disk_full", "read_json", "sweep", "write_atomically", "write_json"]
 
 _TEMPORARY = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@final
+class CheckpointError(UserError):
+    """A checkpoint cannot be continued: it is damaged, or the training that wrote it was another one. That says nothing against what it trains."""
 
 
 def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> None:

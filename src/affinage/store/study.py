@@ -67,6 +67,9 @@ _LATER = ("option_cultures",)
 
 _ORIGIN = ("run", "label", "method", "trained_culture", "split", "start")
 
+_BEFORE: Mapping[str, object] = {"context": "gradient"}
+"""Key of `model` that a study settles where it is null -> how studies were computed before there was such a key."""
+
 PLAN_FORMAT = 2
 """Version of `plan/plan.json`."""
 
@@ -177,7 +180,7 @@ def open_study(folder: StudyFolder, config: StudyConfig, *, write: bool) -> Stud
 
 
 def read_config(folder: StudyFolder) -> StudyConfig:
-    """The configuration in `study.yaml`.
+    """The configuration in `study.yaml`; a key that was not there yet when the study was begun says what was done then.
 
     Raises:
         UserError: it is missing or damaged, or was written by a version that knew other keys.
@@ -189,6 +192,8 @@ def read_config(folder: StudyFolder) -> StudyConfig:
         raise UserError(str(folder.config), error.strerror or str(error), "a study's configuration", todo) from None
     except yaml.YAMLError as error:
         raise UserError(str(folder.config), " ".join(str(error).split()), "YAML as affinage writes it", todo) from None
+    if isinstance(values, dict) and isinstance(values.get("model"), dict):
+        values = {**values, "model": {**_BEFORE, **values["model"]}}
     return validated(StudyConfig, values, str(folder.config))
 
 

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from affinage.config import PromptConfig, TrainingConfig
-from affinage.records import Encoded, UserError
-from affinage.store import write_atomically
+from affinage.records import Encoded
+from affinage.store import CheckpointError, write_atomically
 
 __all__ = ["State", "plan_digest", "restore_checkpoint", "save_checkpoint"]
 
@@ -89,7 +89,7 @@ def restore_checkpoint(
         Steps done, 0 where there is no checkpoint, and the places of the adapters that had left the cohort.
 
     Raises:
-        UserError: the file cannot be read, or belongs to another plan.
+        CheckpointError: the file cannot be read, or belongs to another plan.
     """
     if not path.exists():
         return 0, frozenset()
@@ -98,12 +98,16 @@ def restore_checkpoint(
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(str(path), f"a file that cannot be read ({error})", "a whole checkpoint", "Remove it to train from the start.") from None
+        raise CheckpointError(
+            str(path), f"a file that cannot be read ({error})", "a whole checkpoint", "Remove it to train from the start."
+        ) from None
     out = frozenset(json.loads(header.get("out", "[]")))
     present = [(place, parameters) for place, (parameters, _) in enumerate(states) if place not in out]
     expected = {f"{place}|{name}|{part}" for place, parameters in present for name in parameters for part in ("value", *_MOMENTS)}
     if header.get("plan") not in {plan, *earlier} or set(tensors) != expected:
-        raise UserError(str(path), "a checkpoint of another plan", "one of the same questions and settings", "Remove it to train from the start.")
+        raise CheckpointError(
+            str(path), "a checkpoint of another plan", "one of the same questions and settings", "Remove it to train from the start."
+        )
     step = int(header["step"])
     with torch.no_grad():
         for place, (parameters, optimiser) in enumerate(states):

@@ -62,6 +62,8 @@ class Work:
     methods: Mapping[str, tuple[MethodConfig, Space]]
     sides: Mapping[str, Split]
     engine: Engine
+    together: int
+    """Adapters of a trial that are trained in lockstep, at most."""
     watch: Watcher
     stale_after: float
     _grounds: dict[str, Ground] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Work:
 
         Raises:
             UserError: every trial failed.
+            CheckpointError: as `Training.run`.
         """
         folder = search_folder(self.out, split, label)
         if self._next(split, label) is None:
@@ -217,6 +220,7 @@ class Work:
             live=live,
             every=self.search.interval(whole),
             totals=self.totals[split, label],
+            together=self.together,
             held=held,
             seconds_left=None if self.search.seconds is None else allowed - spent,
             watch=tell,

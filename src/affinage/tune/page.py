@@ -8,6 +8,7 @@ from statistics import median
 
 from affinage.methods.spaces import Choice, Span
 from affinage.tune.outcome import Outcome, Searched
+from affinage.tune.settings import at_a_time
 from affinage.tune.trials import Score, Trial
 
 __all__ = ["page"]
@@ -31,7 +32,7 @@ def page(outcome: Outcome) -> str:
         f"Model: {made.config.model.id}. Data: {data['name']} (digest {data['digest'][:12]}). Cultures: {', '.join(made.cultures)}.\n",
         trial,
         "## Budget\n",
-        f"Every method had the same on every split: {search.budget()}. A trial is one adapter per culture, in lockstep. {_stopping(outcome)}\n",
+        f"Every method had the same on every split: {search.budget()}. {_trial(outcome)} {_stopping(outcome)}\n",
         _table(("split", "training templates", "validation templates", "untouched model"), _side_rows(outcome)),
         "## Spread over trials\n",
         "Accuracy on the validation side: mean over cultures of the mean over templates. Lowest, median and highest are over complete trials; "
@@ -66,6 +67,15 @@ def page(outcome: Outcome) -> str:
         "",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _trial(outcome: Outcome) -> str:
+    """What a trial is, and how much of it is trained at a time."""
+    together, cultures = at_a_time(outcome.config, outcome.made.cultures), len(outcome.made.cultures)
+    if together == cultures:
+        return "A trial is one adapter per culture, in lockstep."
+    some = f"{together} at a time (`model.cohort`)"
+    return f"A trial is one adapter per culture, {some}, and measured at its end alone, but where a method trains several cultures as one."
 
 
 def _stopping(outcome: Outcome) -> str:

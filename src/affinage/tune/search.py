@@ -20,6 +20,7 @@ from affinage.registry import suggest
 from affinage.store import (
     STALE_AFTER,
     Checkout,
+    CheckpointError,
     StudyFolder,
     checkout,
     cores,
@@ -36,7 +37,7 @@ from affinage.study.sides import check_cultures
 from affinage.tune.making import Watcher, Work
 from affinage.tune.outcome import Outcome, Searched, write_found
 from affinage.tune.page import page
-from affinage.tune.settings import SearchConfig
+from affinage.tune.settings import SearchConfig, at_a_time
 from affinage.tune.sides import validation_split
 
 __all__ = ["tune"]
@@ -72,6 +73,7 @@ def tune(
 
     Raises:
         UserError: the folder holds another search, or data, model, methods or names of the space cannot be used.
+        CheckpointError: a trial was begun by what trains otherwise (another version), or its checkpoint is damaged. Nothing is recorded.
     """
     engine, standing = engine or real_engine(), standing or checkout()
     methods = _searched(config, search, spaces or _declared)
@@ -81,8 +83,9 @@ def tune(
     sides = _sides(made, search)
     check_cultures(made.dataset, sides.values(), made.cultures, made.config)
     open_study(folder, made.config, write=True)
-    _begin(folder.path / "search.json", made, search, sides)
-    work = Work(made, config, out, search, methods, sides, engine, watch, stale_after)
+    together = at_a_time(config, made.cultures)
+    _begin(folder.path / "search.json", made, search, sides, together)
+    work = Work(made, config, out, search, methods, sides, engine, together, watch, stale_after)
     failures: dict[tuple[str, str], str] = {}
     left = list(work.totals)
     while left:
@@ -91,6 +94,8 @@ def tune(
             try:
                 if not work.make(split, label):
                     elsewhere.append((split, label))
+            except CheckpointError:
+                raise  # it says nothing of the method, and each of the others may have one
             except UserError as error:
                 failures[split, label] = str(error)
         left = elsewhere
@@ -166,8 +171,10 @@ def _none_complete(found: Searched) -> str:
     return f"no trial was complete ({counts or 'none was begun'}){reason}. Give a larger budget, or mend the cause."
 
 
-def _begin(path: Path, made: Plan, search: SearchConfig, sides: Mapping[str, Split]) -> None:
+def _begin(path: Path, made: Plan, search: SearchConfig, sides: Mapping[str, Split], together: int) -> None:
     """Puts on disk what a search must find again when it goes on; its budget may be raised.
+
+    `cohort` stands there where trials are trained in parts; in searches that began before they could be it does not.
 
     Raises:
         UserError: the folder holds another search.
@@ -177,9 +184,11 @@ def _begin(path: Path, made: Plan, search: SearchConfig, sides: Mapping[str, Spl
     counted = "trials" if search.trials is not None else "seconds"
     now = {"format": FORMAT, "search": {**search_values, "counted": counted}, "data": dict(made.record.data), "model": dict(made.record.model)}
     now["splits"] = splits
+    if together < len(made.cultures):
+        now["cohort"] = together
     if path.exists():
         before = read_json(path)
-        differing = [name for name in now if before.get(name) != now[name]]
+        differing = [name for name in {**now, **before} if before.get(name) != now.get(name)]
         if differing:
             todo = "Give another --out for another search, or take the values back to continue this one."
             raise UserError(str(path), f"a search that was begun with another {', '.join(differing)}", "the same", todo)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["SearchConfig"]
+from affinage.config import StudyConfig
+
+__all__ = ["SearchConfig", "at_a_time"]
+
+
+def at_a_time(config: StudyConfig, cultures: Sequence[str]) -> int:
+    """Adapters of a trial that are trained in lockstep: one per culture, or as many as the study's own `model.cohort` allows.
+
+    What would be settled for a study does not count: only a trial that is trained as a whole can be measured, and stopped, while it goes.
+
+    Args:
+        config: the study as the user gave it.
+        cultures: its cultures.
+    """
+    return min(len(cultures), config.model.cohort or len(cultures))
 
 
 class SearchConfig(BaseModel):

@@ -14,7 +14,7 @@ import polars as pl
 from affinage import data
 from affinage.records import Split, UserError
 from affinage.stats import Estimate, clustered, with_credit
-from affinage.store import Claim, ClaimLostError, disk_full, score_frame
+from affinage.store import CheckpointError, Claim, ClaimLostError, disk_full, score_frame
 from affinage.study import Engine, Plan, PlannedRun
 from affinage.study.questions import Asked, Questions
 from affinage.study.sides import tested_frame, trained_frame
@@ -127,8 +127,8 @@ class Training:
     """A trial on its way.
 
     A trial that a kill interrupted goes on from its checkpoint; what was measured before is in its record, so it ends as it would have. A method
-    whose adapters share no pass trains one culture after the other, one that holds cultures out one team after the other; such are measured only
-    when the last is through.
+    whose adapters share no pass trains one culture after the other, one that holds cultures out one team after the other, and where fewer adapters
+    than cultures may be trained together (`model.cohort`), so many after the others; such are measured only when the last is through.
     """
 
     ground: Ground
@@ -141,6 +141,8 @@ class Training:
     """Steps between two measurements."""
     totals: Mapping[str, int]
     """Culture -> steps of its training."""
+    together: int
+    """Adapters that are trained in lockstep, at most; those of a method that trains several cultures together are never parted."""
     held: Claim
     seconds_left: float | None
     """Of the budget, for all of this trial; None where the budget is counted in steps."""
@@ -161,16 +163,19 @@ class Training:
 
         Raises:
             ClaimLostError: another process has taken the search over.
+            CheckpointError: what was trained before cannot be continued; the trial stays as it is.
             UserError: the disk is full.
         """
         self._began, self._before = time.monotonic(), self.trial.seconds
+        if not any(self.folder.path.rglob(self.folder.checkpoint.name)):  # from the start, whatever was measured of an earlier training
+            self.trial = replace(self.trial, steps=0, measured={})
         state: TrialState = "complete"
         score, reason = None, ""
         try:
             score = Score.of(self.ground.accuracy([scores for team in self._teams for scores in self._teach(team)]))
         except _Stop as stop:
             state, reason = stop.state, stop.reason
-        except ClaimLostError:
+        except (ClaimLostError, CheckpointError):
             raise
         except Exception as error:  # one trial's failure must not end the search; its reason is kept
             if disk_full(error):  # no fault of the values: the trial goes on from its checkpoint when there is room
@@ -184,12 +189,16 @@ class Training:
 
     @cached_property
     def _teams(self) -> list[tuple[str, ...]]:
-        """Cultures that are trained together, one team after the other: all of them, unless the method trains each alone or holds some out."""
+        """Cultures that are trained together, one team after the other.
+
+        All of them, unless the method trains each alone or holds some out, or fewer adapters may be in hand at a time.
+        """
         teams: dict[str, list[str]] = {}
-        for culture in self.totals:
+        for number, culture in enumerate(self.totals):
             method = self.method.settled(self.ground.made.cultures, culture)
             alike = json.dumps(method.settings.model_dump(mode="json"), sort_keys=True) if method.taught else ""
-            teams.setdefault(culture if method.alone else alike, []).append(culture)
+            part = culture if method.alone else alike or f"part {number // self.together}"
+            teams.setdefault(part, []).append(culture)
         return [tuple(team) for team in teams.values()]
 
     def _teach(self, team: tuple[str, ...]) -> list[pl.DataFrame]:

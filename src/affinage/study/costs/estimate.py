@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from affinage import data
@@ -21,6 +22,8 @@ from affinage.study.settle import this_machine
 from affinage.study.sides import tested_frame, trained_frame
 
 if TYPE_CHECKING:
+    from affinage.config import PromptConfig
+    from affinage.prompting import Candidate
     from affinage.study.engine import Engine
     from affinage.study.plan import Plan, PlannedRun
 
@@ -54,8 +57,6 @@ class Estimate:
     machine: Machine
     groups: float
     """Template groups that count (`effective_groups`)."""
-    uncounted: str = ""
-    """What of the study is left out of it, in words; empty where nothing is that it knows of."""
     context: str | None = None
     """`model.context`, where virtual tokens of what is still to be trained stand behind it."""
 
@@ -69,8 +70,9 @@ def estimate(made: Plan, status: Callable[[PlannedRun], str], engine: Engine, ma
     """What is left of a study.
 
     Steps and tests are laid out as they will be, from a few real batches of the first split's first culture; the other cultures, splits and
-    starts are taken to be alike. Checkpoints, logs and other processes on the machine are not counted, nor what examples and facts add to the
-    questions of a baseline without training; of its search every split is counted, though splits may share one.
+    starts are taken to be alike. A baseline without training asks with the examples and facts that its candidates come with; its tests take what
+    they take in the mean, since the chosen one is not known yet, and of its search every split is counted, though splits may share one.
+    Checkpoints, logs and other processes on the machine are not counted.
 
     Args:
         made: the plan.
@@ -100,10 +102,9 @@ def estimate(made: Plan, status: Callable[[PlannedRun], str], engine: Engine, ma
     beside = _PROCESS if machine.kind == "cpu" else 0.0
     loading = (_LOADING + weights / _BYTES_PER_SECOND) if testing else 0.0
     groups = effective_groups(made.dataset, made.record.splits)
-    left_out = "examples and facts beside the questions of baselines" if any(run.prompted and status(run) != "finished" for run in made.runs) else ""
     behind = {run.label for run in made.runs if stands_after_context(run)} & set(training)
     context = made.config.model.context if behind else None
-    return Estimate(training, testing, loading, int(weights + beside + memory), machine, groups, left_out, context)
+    return Estimate(training, testing, loading, int(weights + beside + memory), machine, groups, context)
 
 
 @final
@@ -115,7 +116,7 @@ class _Sampled:
     engine: Engine
     machine: Machine
     _steps: dict[tuple[Any, ...], tuple[float, int]] = field(default_factory=dict)
-    _tests: dict[tuple[Any, ...], tuple[float, int]] = field(default_factory=dict)
+    _tests: dict[str, tuple[float, int]] = field(default_factory=dict)
     _read: dict[tuple[Any, ...], Step] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,19 +186,34 @@ class _Sampled:
         return seconds * learned, kept_bytes(read, together, shape, width=self.width)
 
     def test(self, run: PlannedRun) -> tuple[float, int]:
-        """Seconds per tested question of a run, and bytes of a pack."""
-        key = (run.label, run.prompt.model_dump_json())
+        """Seconds per tested question of a run, and bytes of a pack; of a baseline's candidates the mean, and the most.
+
+        Of candidates with as many examples or facts the first stands for all: wordings differ by a few tokens.
+        """
+        key = f"{run.label} {run.prompt.model_dump_json()}"
         if key not in self._tests:
-            config, shape, adapter = self.made.config, self.made.shape, self.adapter(run)
-            frame = tested_frame(self.made.dataset, self.made.record.splits[0], self.made.cultures[0], config)
-            laid_out: Step = self.engine.testing_step(
-                self.made.dataset.questions(frame), self.made.tokens, run.prompt, adapter,
-                nodes_per_pack=config.evaluation.nodes_per_pack, seed=config.seed, asked=config.evaluation.orders,
-            )  # fmt: skip
-            seconds = sum(seconds_of(pack, shape, self.machine.rates, width=self.width, training=False) for pack in laid_out.packs)
-            needed = step_bytes(laid_out, shape, width=self.width, training=False, adapter=adapter)
-            self._tests[key] = (seconds / max(1, laid_out.questions), needed)
+            if run.prompted is None:
+                self._tests[key] = self._tested(run, run.prompt)
+            else:
+                alike: dict[int, list[Candidate]] = {}
+                for candidate in run.prompted.candidates:
+                    alike.setdefault(candidate.count, []).append(candidate)
+                put = {count: partial(run.prompted.material.aid, each[0]) for count, each in alike.items()}
+                found = {count: self._tested(run, each[0].prompt, aid=put[count]) for count, each in alike.items()}
+                seconds = sum(len(alike[count]) * each for count, (each, _) in found.items()) / len(run.prompted.candidates)
+                self._tests[key] = (seconds, max(needed for _, needed in found.values()))
         return self._tests[key]
+
+    def _tested(self, run: PlannedRun, prompt: PromptConfig, **put: Any) -> tuple[float, int]:
+        """Seconds per question and bytes of a pack where a run's questions are put in one way."""
+        config, shape, adapter = self.made.config, self.made.shape, self.adapter(run)
+        frame = tested_frame(self.made.dataset, self.made.record.splits[0], self.made.cultures[0], config)
+        laid_out: Step = self.engine.testing_step(
+            self.made.dataset.questions(frame), self.made.tokens, prompt, adapter,
+            nodes_per_pack=config.evaluation.nodes_per_pack, seed=config.seed, asked=config.evaluation.orders, **put,
+        )  # fmt: skip
+        seconds = sum(seconds_of(pack, shape, self.machine.rates, width=self.width, training=False) for pack in laid_out.packs)
+        return seconds / max(1, laid_out.questions), step_bytes(laid_out, shape, width=self.width, training=False, adapter=adapter)
 
 
 def effective_groups(dataset: Dataset, splits: Sequence[Split]) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from affinage.backbone.attention import LONGEST_STRIP
 from affinage.config import PromptConfig, TrainingConfig
@@ -11,7 +12,7 @@ from affinage.encode import Tokens
 from affinage.methods import ResolvedMethod, registry
 from affinage.pack import Branch, Packed, greedy_packs, pack, strips
 from affinage.prompts import orders
-from affinage.records import MCQ, BackboneShape, Encoded, Orders, Rendered, Score
+from affinage.records import MCQ, NO_AID, Aid, BackboneShape, Encoded, Orders, Rendered, Score
 from affinage.scoring import option_branches
 from affinage.study.costs.formulas import Adapter, Counts, Step
 from affinage.train import Way, batches, context_packs, laid_apart, read
@@ -102,11 +103,23 @@ def testing_step(
     nodes_per_pack: int,
     seed: int,
     asked: Orders,
+    aid: Callable[[MCQ], Aid] = lambda mcq: NO_AID,  # noqa: PT028  (no test of pytest's)
 ) -> Step:
-    """The tests of some questions, each in all of its orders, that stand for a whole side: neighbours by template, as evaluation packs hold them."""
+    """The tests of some questions, each in all of its orders, that stand for a whole side: neighbours by template, as evaluation packs hold them.
+
+    Args:
+        questions: the side.
+        tokens: the model's tokenizer.
+        prompt: how questions are put.
+        adapter: its virtual tokens count as nodes.
+        nodes_per_pack: budget of a pack.
+        seed: the study's.
+        asked: in which orders of its options each question is put.
+        aid: question -> the examples and facts that it comes with.
+    """
     near = sorted(questions, key=lambda mcq: (mcq.template_id, mcq.mcq_id))[:TESTED]
     near = near[: max(1, TESTED // max((len(orders(len(mcq.options), asked)) for mcq in near), default=1))]
-    encoded = _encoded(near, tokens, prompt, seed, asked)
+    encoded = _encoded(near, tokens, prompt, seed, asked=asked, aid=aid)
     items = [[_under(branch, adapter) for branch in option_branches(each, prompt.score)] for each in encoded]
     chosen = greedy_packs(items, nodes_per_pack) if items else []
     return Step(
@@ -129,9 +142,9 @@ def count(packed: Packed) -> Counts:
     )
 
 
-def _encoded(questions: list[MCQ], tokens: Tokens, prompt: PromptConfig, seed: int, asked: Orders = "one") -> list[Encoded]:
-    """Those that can be put to the model."""
-    encoded: list[Encoded] = tokens.encode_all(questions, prompt, seed=seed, asked=asked)[0] if questions else []
+def _encoded(questions: list[MCQ], tokens: Tokens, prompt: PromptConfig, seed: int, **put: Any) -> list[Encoded]:
+    """Those that can be put to the model; `put` goes on to `Tokens.encode_all`."""
+    encoded: list[Encoded] = tokens.encode_all(questions, prompt, seed=seed, **put)[0] if questions else []
     return encoded
 
 
