@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from trained_study import TESTED, shared_study
 
 from affinage.analysis import AnalysisSettings, Subject, make
 from affinage.analysis.interpolation import ANSWERS, DRAWS, SHARES, WAYS, chosen_pairs
@@ -23,6 +22,7 @@ from affinage.report.places import read_places
 from affinage.stats import clustered, with_credit
 from affinage.store import analysis_folder, read_analysis
 from study_fakes import CLEAN, CULTURES
+from trained_study import TESTED, shared_study
 
 SETTINGS = AnalysisSettings(only=("interpolation",), steps=2)
 

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 import torch
 from torch import Tensor
-from trained_study import TESTED, shared_study
 from transformers import DynamicCache
 
 from affinage.analysis import AnalysisSettings, Subject, make
@@ -31,6 +30,7 @@ from affinage.scoring import option_branches
 from affinage.store import read_analysis
 from study_fakes import CLEAN
 from tiny import PMI, TEXT, encode, questions
+from trained_study import TESTED, shared_study
 from trees import backbone_of, doors_of, placed, small
 
 ADAPTERS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from trained_study import TESTED, shared_study
 
 from affinage.analysis import AnalysisSettings, Subject, make
 from affinage.analysis.side_effects import ITEMS, WINDOW, form_of_answers, letter_tokens, log_likelihoods, text_branches
@@ -30,6 +29,7 @@ from affinage.store import read_analysis, score_frame
 from affinage.store.scores import SCORE_SCHEMA
 from study_fakes import CLEAN
 from tiny import LETTERS, encode, questions
+from trained_study import TESTED, shared_study
 
 PAIRS = "more,less,kind\n" + "".join(f"red boat {n} is late,blue boat {n} is late,{'a' if n % 2 else 'b'}\n" for n in range(12))
 
