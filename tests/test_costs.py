@@ -45,7 +45,7 @@ from affinage.study.costs.estimate import effective_groups, estimate, known_mach
 from affinage.study.costs.measure import measure
 from affinage.study.costs.sample import adapter_of, first_batches, training_step
 from affinage.study.engine import engine as real_engine
-from affinage.study.sides import tested_frame
+from affinage.study import sides
 from affinage.train import Batch, batches, step_packs
 from study_fakes import CLEAN, Fake, study, write_questions
 from test_train import start
@@ -343,7 +343,7 @@ def test_the_examples_of_a_baseline_are_counted(tiny_folder: Path, tmp_path: Pat
         made = plan(validated(StudyConfig, values, "test"), engine=engine, standing=CLEAN)
         own = next(run.prompted for run in made.runs if run.prompted is not None)
         assert len(own.candidates) == len(shots)
-        tested = made.dataset.questions(tested_frame(made.dataset, made.record.splits[0], "Atlantis", made.config))
+        tested = made.dataset.questions(sides.tested_frame(made.dataset, made.record.splits[0], "Atlantis", made.config))
         seconds = 0.0
         for candidate in own.candidates:
             encoded, _ = made.tokens.encode_all(tested, candidate.prompt, seed=0, aid=partial(own.material.aid, candidate))
