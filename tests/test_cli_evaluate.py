@@ -84,7 +84,7 @@ def run(*arguments: str | Path, code: int = 0) -> Result:
 def refused(*arguments: str | Path) -> str:
     """What stands on standard error; on standard output at most what computes, where the fault shows after that was said."""
     result = run(*arguments, code=2)
-    assert all(line.startswith("Model ") for line in result.stdout.splitlines())
+    assert all(line.startswith("Model ") for line in result.stdout.splitlines() if line), result.stdout
     return result.stderr
 
 

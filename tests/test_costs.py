@@ -25,7 +25,7 @@ from affinage.pack import pack
 from affinage.records import BackboneShape, Split, UserError
 from affinage.scoring import option_branches
 from affinage.store import StudyFolder, append_log, read_log
-from affinage.study import Estimate, plan, run
+from affinage.study import Estimate, plan, run, sides
 from affinage.study.cohorts import fitting
 from affinage.study.costs import (
     Adapter,
@@ -45,7 +45,6 @@ from affinage.study.costs.estimate import effective_groups, estimate, known_mach
 from affinage.study.costs.measure import measure
 from affinage.study.costs.sample import adapter_of, first_batches, training_step
 from affinage.study.engine import engine as real_engine
-from affinage.study import sides
 from affinage.train import Batch, batches, step_packs
 from study_fakes import CLEAN, Fake, study, write_questions
 from test_train import start
