@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 
 from affinage.adapters import modelcard
 from affinage.config import MethodConfig
@@ -22,10 +23,11 @@ from affinage.report.charts import forests, heat_maps
 from affinage.report.language import Language
 from affinage.report.latex import table as latex_table
 from affinage.report.page.meaning import limits, meaning
+from affinage.report.page.page import drawings
 from affinage.report.page.text import inline, paragraphs
 from affinage.report.sections import sections
 from affinage.report.state import state
-from affinage.report.table import Table
+from affinage.report.table import Picture, Table
 from affinage.report.training import read_training
 from affinage.report.words import called, many, number, percent, points, shown
 from affinage.store import append_log
@@ -153,6 +155,14 @@ def test_every_picture_says_what_it_shows(tree: Element) -> None:
     assert all(len(str(image.given["alt"])) > 20 for image in images)
     # Inline drawings repeat what stands beside them in words.
     assert all(drawing.given.get("aria-hidden") == "true" or _inside_hidden(tree, drawing) for drawing in tree.all("svg"))
+
+
+@pytest.mark.parametrize(("width", "whole"), [("806.4", True), ("446.4", False)])
+def test_panels_side_by_side_have_the_whole_width(tmp_path: Path, width: str, whole: bool) -> None:
+    (tmp_path / "panels.svg").write_text(f'<svg xmlns="x" width="{width}pt" height="200pt"/>')
+    picture = Picture("panels", "Panels", "Two of them.", "Two panels, side by side.", Figure)
+    (drawn,) = drawings((picture,), {"panels": tmp_path / "panels.svg"})
+    assert drawn.wide is whole
 
 
 def _inside_hidden(tree: Element, drawing: Element) -> bool:

@@ -111,8 +111,10 @@ def _map(axes: Axes, places: pl.DataFrame) -> None:
     for culture, across, up in zip(places["culture"], x, y, strict=True):
         side, away = ("right", -5) if across > 0 else ("left", 5)  # names point inwards
         axes.annotate(shown(culture), (across, up), xytext=(away, 4), textcoords="offset points", ha=side, fontsize=9, color=INK)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.margins(0.25)
+    half = 0.7 * max(np.ptp(x), np.ptp(y), 1e-9)  # a square, with room for the names
+    axes.set_xlim((x.min() + x.max()) / 2 - half, (x.min() + x.max()) / 2 + half)
+    axes.set_ylim((y.min() + y.max()) / 2 - half, (y.min() + y.max()) / 2 + half)
+    axes.set_aspect("equal", adjustable="box")
     share = places["share"][0]
     if share is not None and np.isfinite(share):
         axes.set_title(say("map; it tells {share} % of the table", share=number(100 * share, ".0f")), fontsize=9, color=INK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from affinage.report.table import Picture, Section, Table
 from affinage.report.verdict import Verdict, demo_table
 from affinage.report.words import named, slug
 
-__all__ = ["Content", "page"]
+__all__ = ["Content", "Drawing", "drawings", "page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawing:
+class Drawing:
     """A picture as the page holds it."""
 
     title: str
@@ -52,6 +53,8 @@ class _Drawing:
     alternative: str
     source: str
     """The SVG file as a data URI."""
+    wide: bool
+    """Whether it needs the page's whole width to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class _Chapter:
     """Empty where its tables' titles are enough."""
     text: str
     tables: tuple[Table, ...]
-    pictures: tuple[_Drawing, ...]
+    pictures: tuple[Drawing, ...]
 
 
 _TRAINING, _COST = ("learning-curve", "training"), ("cost",)
@@ -71,6 +74,9 @@ _TRAINING, _COST = ("learning-curve", "training"), ("cost",)
 
 _LONG = 24
 """A table of more rows is folded."""
+
+_HALF = 560.0
+"""Points; a wider figure has panels side by side, whose letters could not be read in half of a page."""
 
 
 def page(content: Content) -> str:
@@ -96,7 +102,7 @@ def page(content: Content) -> str:
         tables=[table for table in main if not _by_row(table)],
         by_row=[table for table in main if _by_row(table)],
         greedy=[table for table in content.tables if table.appendix],
-        curves=tuple(_drawings(content.curves, content.drawn)),
+        curves=tuple(drawings(content.curves, content.drawn)),
         training=[chapter for chapter in chapters if chapter.id in _TRAINING],
         cost=[chapter for chapter in chapters if chapter.id in _COST],
         beside=[chapter for chapter in chapters if chapter.id not in (*_TRAINING, *_COST)],
@@ -115,11 +121,14 @@ def _by_row(table: Table) -> bool:
 
 def _chapter(section: Section, drawn: Mapping[str, Path]) -> _Chapter:
     """A section with its pictures."""
-    return _Chapter(section.name, section.title, section.text, section.tables, tuple(_drawings(section.pictures, drawn)))
+    return _Chapter(section.name, section.title, section.text, section.tables, tuple(drawings(section.pictures, drawn)))
 
 
-def _drawings(pictures: Sequence[Picture], drawn: Mapping[str, Path]) -> Iterator[_Drawing]:
+def drawings(pictures: Sequence[Picture], drawn: Mapping[str, Path]) -> Iterator[Drawing]:
     """Pictures with their files inside."""
     for picture in pictures:
-        coded = base64.b64encode(drawn[picture.key].read_bytes()).decode("ascii")
-        yield _Drawing(picture.title, picture.text, picture.alternative, f"data:image/svg+xml;base64,{coded}")
+        svg = drawn[picture.key].read_bytes()
+        width = re.search(rb'<svg [^>]*?\bwidth="([\d.]+)pt"', svg)
+        coded = base64.b64encode(svg).decode("ascii")
+        wide = width is not None and float(width[1]) > _HALF
+        yield Drawing(picture.title, picture.text, picture.alternative, f"data:image/svg+xml;base64,{coded}", wide)
