@@ -247,6 +247,15 @@ def test_learning_is_never_claimed_without_the_second_and_the_third(tmp_path: Pa
             assert claim.estimate.low > 0
 
 
+@pytest.mark.parametrize(("own", "said"), [(0.75, False), (0.52, True)])
+def test_who_learned_no_more_than_a_word_counter_knows_is_said_not_to_beat_it(tmp_path: Path, own: float, said: bool) -> None:
+    (found,) = verdicts(read_evidence(Play(own=own, own_new=own, other=0.3).write(tmp_path)))
+    assert LEARNED in found.conclusion
+    assert found.program is not None
+    assert found.program.estimate.above is not said
+    assert ("It is not shown to be better than word-country association, which has no language model." in found.conclusion) is said
+
+
 def test_worse_is_called_worse_and_no_difference_no_difference(tmp_path: Path) -> None:
     worse = verdicts(read_evidence(Play(own=0.1, other=0.3).write(tmp_path / "worse")))[0].claims[0]
     assert worse.estimate.below

@@ -147,6 +147,9 @@ def _verdict(evidence: Evidence, label: str) -> Verdict:
         against = say("{program} (of the programs without a language model the one that is right most often here)", program=program_name(best.name))
         program = _claim("program", name, pooled(differences["program"]), missing, against)
     conclusion = _conclusion(label, *(claim.estimate for claim in claims))
+    if best is not None and program is not None and not program.estimate.above and all(claim.estimate.above for claim in claims):
+        # What a program reaches without any language model may be the test's doing and not a culture that was learned.
+        conclusion += say(" It is not shown to be better than {program}, which has no language model.", program=program_name(best.name))
     if missing:
         conclusion = say("{missing} of {runs} are missing: no conclusion yet.", missing=missing, runs=many(planned, "run"))
     conclusion += without_own(map(shown, held))
