@@ -62,7 +62,7 @@ def said(found: Estimate) -> str:
     given = found.machine.rates.source
     more = ""
     if found.context is not None:
-        more += f" Questions whose virtual tokens stand behind them are {_CONTEXTS[found.context]} (`model.context`)."
+        more = f" Questions whose virtual tokens stand behind them are {_CONTEXTS[found.context]} (`model.context`)."
     if found.memory > found.machine.free:
         more += (
             f" That is more than the {found.machine.free / 1e9:.1f} GB that are free: end what else uses them, set "

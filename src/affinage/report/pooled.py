@@ -92,8 +92,8 @@ def pooled_by(rows: pl.DataFrame, by: str, credit: str = "choice", average: Aver
     if not units.height:
         return {}
     part, first = numbered(units, (by,))
-    parts, (_, heads) = len(first), np.unique(units["cell"].to_numpy(), return_index=True)
-    of = part[heads]  # cells are numbered from 0, so the one with the number k is row k of the sums
+    parts, (_, heads) = len(first), numbered(units, ("cell",))
+    of = part[heads]  # cells are numbered from 0 as they come, so the one with the number k is row k of the sums
     weights = weights_of(of, np.arange(len(of)), 1.0 / np.bincount(of)[of], (parts, len(of)))
     found = contrasts(cell_sums(units, credit, average), weights)
     estimates = found.estimates(distinct(part, units["mcq_id"], parts), distinct(part, units["template_id"], parts))

@@ -2,7 +2,7 @@
 
 from affinage.store.analyses import AnalysisFolder, AnalysisRecord, analysis_folder, read_analysis, read_analysis_record, read_frame, write_analysis
 from affinage.store.claims import STALE_AFTER, Claim, ClaimLostError, claim, claim_owner
-from affinage.store.files import CheckpointError, canonical_digest, disk_full, read_json, sweep, write_atomically, write_json
+from affinage.store.files import CheckpointError, canonical_digest, disk_full, leaf_differences, read_json, sweep, write_atomically, write_json
 from affinage.store.folder import RunFolder, StudyFolder, run_path
 from affinage.store.log import append_log, cut_log, read_log
 from affinage.store.provenance import Checkout, Provenance, checkout, cores, provenance
@@ -59,6 +59,7 @@ __all__ = [
     "disk_full",
     "fail",
     "lacks_columns",
+    "leaf_differences",
     "open_study",
     "provenance",
     "read_all_scores",

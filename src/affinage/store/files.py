@@ -9,13 +9,13 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
 from affinage.records import UserError
 
-__all__ = ["CheckpointError", "canonical_digest", "disk_full", "read_json", "sweep", "write_atomically", "write_json"]
+__all__ = ["CheckpointError", "canonical_digest", "disk_full", "leaf_differences", "read_json", "sweep", "write_atomically", "write_json"]
 
 _TEMPORARY = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -155,3 +155,21 @@ def _sorted_set(value: object) -> list[str]:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def leaf_differences(there: object, here: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """(dotted path, value there, value here) of each leaf by which two trees of plain values differ; None where a side has no such key.
+
+    Args:
+        there: mappings, lists and values, as JSON holds them.
+        here: likewise; its lists may be tuples.
+        path: of the two themselves.
+    """
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in dict.fromkeys([*there, *here]):
+            yield from leaf_differences(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(there, list) and isinstance(here, list | tuple) and len(there) == len(here):
+        for number, (left, right) in enumerate(zip(there, here, strict=True)):
+            yield from leaf_differences(left, right, f"{path}.{number}")
+    elif there != here:
+        yield path, there, here

@@ -26,8 +26,8 @@ _NEXT: dict[Status, frozenset[Status]] = {
     "finished": frozenset(),
 }
 
-_BEFORE: Mapping[str, Any] = {"context": "gradient"}
-"""Key of a run's plan -> what it was in runs that were begun before there was such a key."""
+BEFORE: Mapping[str, Any] = {"context": "gradient"}
+"""Key of `model` that a run's plan has too -> what was done in studies that were begun before there was such a key."""
 
 FORMAT = 1
 """Version of `run.json`."""
@@ -104,7 +104,7 @@ def reopen(folder: RunFolder, fresh: RunState, worker: Provenance) -> RunState:
     """
     standing = read_state(folder)
     state = fresh if standing is None else standing
-    before, now = ({**_BEFORE, **each.determinants, **each.plan} for each in (state, fresh))
+    before, now = ({**BEFORE, **each.determinants, **each.plan} for each in (state, fresh))
     differing = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
     if differing:
         todo = "Take it back to continue the run, or remove the run's folder to begin it anew."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,10 @@ import yaml
 from affinage.config import StudyConfig, validated
 from affinage.records import BASELINES, Split, UserError
 from affinage.store.claims import claim_owner
-from affinage.store.files import read_json, write_atomically, write_json
+from affinage.store.files import leaf_differences, read_json, write_atomically, write_json
 from affinage.store.folder import StudyFolder
 from affinage.store.provenance import cores
-from affinage.store.runs import read_state
+from affinage.store.runs import BEFORE, read_state
 from affinage.store.scores import SCORE_SCHEMA, read_many_scores, read_table, write_table
 
 __all__ = [
@@ -66,9 +66,6 @@ _LATER = ("option_cultures",)
 """Columns of the question table that a study begun with an older version lacks; `affinage study run` adds them."""
 
 _ORIGIN = ("run", "label", "method", "trained_culture", "split", "start")
-
-_BEFORE: Mapping[str, object] = {"context": "gradient"}
-"""Key of `model` that a study settles where it is null -> how studies were computed before there was such a key."""
 
 PLAN_FORMAT = 2
 """Version of `plan/plan.json`."""
@@ -193,7 +190,7 @@ def read_config(folder: StudyFolder) -> StudyConfig:
     except yaml.YAMLError as error:
         raise UserError(str(folder.config), " ".join(str(error).split()), "YAML as affinage writes it", todo) from None
     if isinstance(values, dict) and isinstance(values.get("model"), dict):
-        values = {**values, "model": {**_BEFORE, **values["model"]}}
+        values = {**values, "model": {**BEFORE, **values["model"]}}
     return validated(StudyConfig, values, str(folder.config))
 
 
@@ -205,19 +202,7 @@ def _model(config: StudyConfig, **changes: Any) -> StudyConfig:
 def differences(there: StudyConfig, here: StudyConfig) -> tuple[tuple[str, object, object], ...]:
     """(Dotted path, value there, value here) of each key by which two studies differ, but for who is told of their training."""
     before, now = (each.model_dump(mode="json", exclude={"tracking"}) for each in (there, here))
-    return tuple(_differences(before, now))
-
-
-def _differences(there: object, here: object, path: str = "") -> Iterator[tuple[str, object, object]]:
-    """(dotted path, value there, value here) of each leaf that differs."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys([*there, *here]):
-            yield from _differences(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for number, (left, right) in enumerate(zip(there, here, strict=True)):
-            yield from _differences(left, right, f"{path}.{number}")
-    elif there != here:
-        yield path, there, here
+    return tuple(leaf_differences(before, now))
 
 
 def write_plan(folder: StudyFolder, plan: PlanRecord, questions: pl.DataFrame) -> None:

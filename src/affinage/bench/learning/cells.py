@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from affinage.bench.learning.curves import Curve
 from affinage.records import UserError
-from affinage.store import read_json, write_json
+from affinage.store import leaf_differences, read_json, write_json
 
 __all__ = ["Cells"]
 
@@ -37,11 +37,10 @@ class Cells:
         """
         file = folder / _SETTING
         if file.exists():
-            before, now = dict(_flat(read_json(file))), dict(_flat(setting))
-            names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-            if names:
-                told = "; ".join(f"{name}: {before.get(name, 'nothing')} there, {now.get(name, 'nothing')} now" for name in names[:_SHOWN])
-                more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            differing = list(leaf_differences(read_json(file), setting))
+            if differing:
+                told = "; ".join(f"{name}: {_said(there)} there, {_said(here)} now" for name, there, here in differing[:_SHOWN])
+                more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
                 todo = "Give another --name, or remove the folder to train all of it anew."
                 raise UserError(str(folder), f"trainings of another setting ({told}{more})", "the same setting", todo)
         else:
@@ -65,10 +64,6 @@ class Cells:
         return self.folder / f"{side}-{seed}.json"
 
 
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its dotted path."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", list(value) if isinstance(value, tuple) else value
+def _said(value: object) -> object:
+    """A value of a setting, for a message."""
+    return "nothing" if value is None else value

@@ -9,14 +9,14 @@ from typing import Any
 
 from affinage import seeds
 from affinage.bench.learning.side import OURS
-from affinage.bench.material import Material
+from affinage.bench.material import Material, material
 from affinage.bench.work import Question
 from affinage.config import MethodConfig, StudyConfig
 from affinage.methods import ResolvedMethod, resolve
 from affinage.records import MCQ, UserError
 from affinage.train import total_steps
 
-__all__ = ["Limits", "Runner", "asked", "check_score", "described", "own"]
+__all__ = ["Limits", "Runner", "described", "own", "prepared"]
 
 _BY_TOKENS = ("total", "per-token")
 """Scores that need nothing but token ids."""
@@ -59,17 +59,19 @@ class Runner:
         return min(self.limits.steps, total_steps(self.resolved.training, len(self.questions)))
 
 
-def check_score(config: StudyConfig) -> None:
-    """Refuses a score that token ids alone do not give.
+def prepared(config: StudyConfig) -> tuple[Material, tuple[Question, ...], tuple[Question, ...]]:
+    """What a bench of learning works on: the material, its held-out questions and its training questions.
 
     Raises:
-        UserError: it needs texts.
+        UserError: model or data cannot be read, or a score that token ids alone do not give.
     """
     if config.prompt.score not in _BY_TOKENS:
         raise UserError("prompt.score", repr(config.prompt.score), " or ".join(_BY_TOKENS), "Set one of these.")
+    made = material(config)
+    return made, _asked(made, made.tested), _asked(made, made.trained)
 
 
-def asked(made: Material, questions: Sequence[MCQ]) -> tuple[Question, ...]:
+def _asked(made: Material, questions: Sequence[MCQ]) -> tuple[Question, ...]:
     """Questions as token ids."""
     encoded, _ = made.tokens.encode_all(questions, made.config.prompt, seed=made.config.seed)
     return tuple(Question.of(each) for each in encoded)

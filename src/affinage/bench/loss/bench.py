@@ -7,10 +7,9 @@ from pathlib import Path
 
 from affinage.bench.comparison import Start
 from affinage.bench.learning.course import PROCESS, Course
-from affinage.bench.learning.runner import Limits, Runner, asked, check_score, described, own
+from affinage.bench.learning.runner import Limits, Runner, described, own, prepared
 from affinage.bench.learning.side import OURS, TRL
 from affinage.bench.loss.result import Race
-from affinage.bench.material import material
 from affinage.bench.work import Question
 from affinage.config import MethodConfig, StudyConfig, load_study
 from affinage.methods import resolve
@@ -59,9 +58,7 @@ def race(
         UserError: model or data cannot be read, a score that token ids alone do not give, the untouched model cannot be measured, or `cells`
             holds trainings of another setting.
     """
-    check_score(config)
-    made = material(config)
-    held_out, trained = asked(made, made.tested), asked(made, made.trained)
+    made, held_out, trained = prepared(config)
     runners = (_peer(theirs, trained, peer_rate), own(made, ours, trained, MethodConfig(name=METHOD)))
     settings = _settings(runners, config)
     course = Course(

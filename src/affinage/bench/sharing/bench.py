@@ -10,9 +10,8 @@ from typing import Any
 
 from affinage.bench.comparison import Start
 from affinage.bench.learning.course import PROCESS, Course
-from affinage.bench.learning.runner import Limits, Runner, asked, check_score, described, own
+from affinage.bench.learning.runner import Limits, Runner, described, own, prepared
 from affinage.bench.learning.trainings import Trainings
-from affinage.bench.material import material
 from affinage.bench.sharing.result import Sharing
 from affinage.config import MethodConfig, StudyConfig
 
@@ -57,9 +56,7 @@ def sharing(
         UserError: model or data cannot be read, a score that token ids alone do not give, the untouched model cannot be measured, or `cells`
             holds trainings of another setting.
     """
-    check_score(config)
-    made = material(config)
-    held_out, trained = asked(made, made.tested), asked(made, made.trained)
+    made, held_out, trained = prepared(config)
     runners = tuple(
         own(made, limits, trained, MethodConfig(name=method, training={"steps": limits.steps, "questions_per_template": count}), str(count))
         for count in sorted(set(per_template))
