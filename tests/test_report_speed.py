@@ -15,7 +15,7 @@ from affinage.data.baselines import BASELINE_NAMES
 from affinage.records import BASELINES, UserError
 from affinage.report import Evidence, read_evidence
 from affinage.report.cells import Cells
-from affinage.stats import numbered, paired, per_run, with_credit
+from affinage.stats import credited, different, enumerated, numbered, paired, per_run, with_credit
 from affinage.store import SCORE_SCHEMA, read_all_scores, read_scores, read_study
 from plays import Play
 from scale import Scale
@@ -45,7 +45,8 @@ def slowly_numbered(rows: pl.DataFrame, keys: list[str]) -> tuple[list[int], lis
 
 @pytest.mark.parametrize("keys", [["run"], ["run", "culture"], ["run", "culture", "question"], ["share", "question"], ["wide", "question"]])
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_numbers_are_those_of_the_first_appearances(keys: list[str], shuffled: bool) -> None:
+@pytest.mark.parametrize("names", ["strings", "enumerations"])
+def test_numbers_are_those_of_the_first_appearances(keys: list[str], shuffled: bool, names: str) -> None:
     draw = seeds.generator("numbers", *keys)
     rows = pl.DataFrame(
         {
@@ -57,10 +58,34 @@ def test_numbers_are_those_of_the_first_appearances(keys: list[str], shuffled: b
         }
     )
     rows = rows.sample(fraction=1.0, shuffle=True, seed=1) if shuffled else rows
-    number, first = numbered(rows, keys)
+    number, first = numbered(enumerated(rows, {"run": (), "culture": ()}) if names == "enumerations" else rows, keys)
     expected = slowly_numbered(rows.fill_nan(None), keys)
     assert (number.tolist(), first.tolist()) == expected
     assert len(first) > 1
+
+
+def test_names_become_numbers_and_stay_names() -> None:
+    rows = pl.DataFrame({"a": ["y", None, "x", "y"], "b": ["z", "x", "x", "x"], "c": [1, 2, 3, 4]})
+    alone, alike = enumerated(rows, {"a": "w", "b": ()}), enumerated(rows, {"a": (), "b": ()}, alike=("a", "b"))
+    assert alone.dtypes == [pl.Enum(["w", "x", "y"]), pl.Enum(["x", "z"]), pl.Int64]
+    assert alike.dtypes == [pl.Enum(["x", "y", "z"]), pl.Enum(["x", "y", "z"]), pl.Int64]
+    assert alone.rows() == alike.rows() == rows.rows()
+    assert alike.filter(pl.col("a") == pl.col("b"))["c"].to_list() == [3]
+    assert alone.sort("a", nulls_last=True)["c"].to_list() == rows.sort("a", nulls_last=True)["c"].to_list() == [3, 1, 4, 2]
+
+
+@pytest.mark.parametrize("values", [["b", "a", "b"], ["a", None, None], [3, 1, 3], [1 << 40, 0], [0.5, 0.5], [], [None, None]])
+def test_different_values_are_counted(values: list[Any]) -> None:
+    column = pl.Series("a", values)
+    assert different(column) == len(set(values))
+    if column.dtype == pl.String:
+        assert different(enumerated(column.to_frame(), {"a": "z"})["a"]) == len(set(values))
+
+
+def test_only_rows_with_a_credit_are_credited() -> None:
+    rows = pl.DataFrame({"credit": [1.0, None, 0.0], "row": [1, 2, 3]})
+    assert credited(rows, "credit")["row"].to_list() == [1, 3]
+    assert credited(rows, "row") is rows
 
 
 def test_nothing_has_no_number() -> None:
@@ -119,11 +144,12 @@ def test_the_rows_are_the_score_files_joined_with_the_question_table(folder: Pat
     joined = rows.join(evidence.study.questions.select(*keys, *columns), on=keys, how="left", maintain_order="left")
     programs = set(BASELINE_NAMES.values())
     ours = evidence.rows.filter(~pl.col("label").is_in(programs))
-    assert ours.select(joined.columns).equals(joined)
+    assert ours.select(joined.columns).cast(dict(joined.schema)).equals(joined)  # type: ignore[arg-type]
+    assert [name for name, dtype in evidence.rows.schema.items() if dtype == pl.String] == ["state"]
     for name in BASELINES:
         earned = evidence.rows.filter(pl.col("label") == BASELINE_NAMES[name])
         expected = evidence.study.questions.select(*keys, pl.col(name).alias("choice"))
-        assert earned.select(*keys, "choice").sort(keys).equals(expected.sort(keys))
+        assert earned.select(pl.col(keys).cast(pl.String), "choice").sort(keys).equals(expected.sort(keys))
         assert earned["values"].null_count() == earned.height
 
 

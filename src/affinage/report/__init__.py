@@ -185,10 +185,13 @@ def _forest_picture(drawn: Forest) -> Picture:
 def _save(figure: Figure, path: Path) -> tuple[Path, Path]:
     """A figure as SVG and PNG."""
     paths = (path.with_name(f"{path.name}.svg"), path.with_name(f"{path.name}.png"))
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Once for both: a figure with an engine is drawn twice for each file, the first time for the layout alone.
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     for each in paths:
         figures.save(figure, each)
-        # The layout of the first holds for the second.
-        figure.set_layout_engine("none")
     return paths
 
 

@@ -148,16 +148,21 @@ class _Side:
     def untouched(self) -> pl.DataFrame:
         """The untouched model's."""
         kind = self.evidence.untouched
-        return self.evidence.part(lambda label, trained, tested: (label, trained) == kind and tested in self.cultures)
+        return self._part(lambda label, trained, tested: (label, trained) == kind and tested in self.cultures)
 
     def own(self, label: str) -> pl.DataFrame:
         """A method's adapters on their own cultures."""
-        return self.evidence.part(lambda name, trained, tested: name == label and trained == tested and tested in self.cultures)
+        return self._part(lambda name, trained, tested: name == label and trained == tested and tested in self.cultures)
 
     def others(self, label: str) -> pl.DataFrame:
         """A method's adapters on the other common cultures."""
         there = set(self.cultures)
-        return self.evidence.part(lambda name, trained, tested: name == label and trained != tested and {trained, tested} <= there)
+        return self._part(lambda name, trained, tested: name == label and trained != tested and {trained, tested} <= there)
+
+    def _part(self, keep: Callable[[str, str, str], bool]) -> pl.DataFrame:
+        """A part of the rows, its names as strings: each study has enumerations of its own."""
+        rows = self.evidence.part(keep)
+        return rows.with_columns(pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if dtype == pl.Enum)
 
 
 def _quantities(side: _Side, labels: Sequence[str]) -> Iterator[tuple[str, str, pl.DataFrame]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from affinage.prompting import Found
 from affinage.prompting.search import read_found
 from affinage.records import BASELINES, UserError
 from affinage.report.words import parted
-from affinage.stats import numbered, paired, with_credit
+from affinage.stats import enumerated, numbered, paired, with_credit
 from affinage.store import PROMPTED, UNTOUCHED, UNTRAINED, RunRecord, StudyRecord, read_all_scores, read_study
 
 __all__ = ["LETTER_BIAS", "Evidence", "Kind", "read_evidence"]
@@ -47,7 +47,7 @@ class Evidence:
     rows: pl.DataFrame
     """One row per run and question, each program without a language model being a run of each split: the columns of `stats.RUN`, `culture`
     (the test set), `mcq_id`, `template_id`, `answer`, `state`, what `stats.with_credit` adds, and of `store.QUESTION_SCHEMA` `group`, `topic`,
-    `answer_seen`, `agreement`, `swap`, `right` and `association`. A study has millions of them: take a `part`."""
+    `answer_seen`, `agreement`, `swap`, `right` and `association`; names are `stats.enumerated`. A study has millions of rows: take a `part`."""
     trial: tuple[str, ...]
     """Why these numbers are no result, where they are none: no other than provisional runs are finished, or the development side is tested."""
     set_aside: int
@@ -211,7 +211,7 @@ def read_evidence(folder: Path) -> Evidence:
     score = study.config.prompt.score
     credited = with_credit(read_all_scores(study, (*_READ, *_BESIDE[score]), lambda run: run.run in names), score)
     searches = {run.run: read_found(study.folder.run(run.run).search) for run in chosen if run.trained_culture == PROMPTED}
-    rows = _with_programs(credited, study.questions)
+    rows = _enumerated(_with_programs(credited, study.questions), study)
     return Evidence(study, tuple(chosen), rows, tuple(dict.fromkeys(reasons)), len(finished) - len(chosen), searches)
 
 
@@ -236,3 +236,11 @@ def _with_programs(credited: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFr
         named = {"run": pl.format("{} on {}", pl.lit(label), "split"), **{column: pl.lit(label) for column in ("label", "method")}}
         tables.append(earned.with_columns(**named, trained_culture=pl.lit(UNTOUCHED), start=pl.lit(0, pl.Int64)))
     return pl.concat(tables)
+
+
+def _enumerated(rows: pl.DataFrame, study: StudyRecord) -> pl.DataFrame:
+    """Names as numbers; those of the plan are listed also where no run of theirs is finished, since rows are asked for by them."""
+    columns: dict[str, Iterable[str]] = dict.fromkeys(("run", "mcq_id", "template_id", "group", "topic", "swap", "right"), ())
+    planned = {name: {getattr(run, name) for run in study.runs} for name in ("label", "method", "split", "trained_culture")}
+    tested = {*study.plan.cultures, *(name for names in study.plan.tests.values() for name in names), UNTOUCHED, UNTRAINED, PROMPTED}
+    return enumerated(rows, {**columns, **planned, "culture": tested}, alike=("trained_culture", "culture"))

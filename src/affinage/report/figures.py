@@ -116,7 +116,8 @@ def _draw(axes: Axes, place: int, top: float, cell: Cell, scale: tuple[float, fl
     """One cell: its colour, its mean, its deviation, how many runs are missing, and a frame where the adapter is at home."""
     if cell.kind[1] == cell.tested:
         axes.add_patch(Rectangle((place, top), 1, 1, fill=False, edgecolor=INK, linewidth=2.2, zorder=3, clip_on=False))
-    text = partial(axes.text, place + 0.5, ha="center", va="center", color=INK)
+    # What lies inside the axes moves nothing: left out of the layout, it is not measured.
+    text = partial(axes.text, place + 0.5, ha="center", va="center", color=INK, in_layout=False)
     if cell.accuracy is None:
         axes.add_patch(Rectangle((place, top), 1, 1, facecolor="white", edgecolor="#999999", hatch="///", linewidth=0.5))
         text(top + 0.5, say("missing"), fontsize=8, bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"})

@@ -58,13 +58,16 @@ class Owners:
         """Questions, and per question and option the place of its culture in `names`."""
         asked = self.evidence.study.questions.select(*_QUESTION, "option_cultures").unique(_QUESTION, keep="first", maintain_order=True)
         distinct, first = numbered(asked.select(pl.col("option_cultures").list.join("\x1f")), ("option_cultures",))
-        return asked.select(_QUESTION).with_row_index("asked"), codes(asked["option_cultures"][first], self.names)[distinct]
+        # A question that no row has may have a name that the rows' enumeration lacks: it becomes null and matches nothing.
+        named = [pl.col(name).cast(self.evidence.rows.schema[name], strict=False) for name in _QUESTION]
+        return asked.select(named).with_row_index("asked"), codes(asked["option_cultures"][first], self.names)[distinct]
 
     def of(self, rows: pl.DataFrame) -> npt.NDArray[np.int32]:
         """The codes of the rows' options; shape [rows, options]."""
         asked, found = self._codes
-        place = rows.select(_QUESTION).join(asked, on=_QUESTION, how="left", maintain_order="left")["asked"]
-        return np.asarray(found[place.to_numpy()])
+        number, first = numbered(rows, _QUESTION)
+        place = rows[first].select(_QUESTION).join(asked, on=_QUESTION, how="left", maintain_order="left")["asked"]
+        return np.asarray(found[place.to_numpy()[number]])
 
 
 def owner_name(culture: str) -> str:
@@ -74,4 +77,4 @@ def owner_name(culture: str) -> str:
 
 def without_text(column: str) -> pl.Expr:
     """Ids, null where a blank tells that the source names a thing by its text: a report holds none of the data's."""
-    return pl.when(~pl.col(column).str.contains(r"\s")).then(column).alias(column)
+    return pl.when(~pl.col(column).cast(pl.String).str.contains(r"\s")).then(column).alias(column)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from affinage.stats import Average, Estimate, cell_sums, clustered, contrasts, numbered, weights_of
+from affinage.stats import Average, Estimate, cell_sums, clustered, contrasts, credited, different, numbered, weights_of
 from affinage.stats.contrasts import distinct
 
 __all__ = ["Line", "Quantity", "cellwise", "line", "pooled", "pooled_by"]
 
 Quantity = Literal["accuracy", "difference"]
+
+_NEEDED = ("run", "culture", "group", "template_id", "mcq_id")
+"""What a pooled number knows of a row, beside its credit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ def line(
         where: which of the rows; a run counts as there also where none of its rows is among them.
         average: over templates or rows, inside each (run, tested culture).
     """
-    chosen = rows if where is None else rows.filter(where)
-    return Line(label, name, quantity, pooled(chosen, credit, average), rows["run"].n_unique(), expected)
+    chosen = rows if where is None else rows.lazy().filter(where).select(*_NEEDED, credit).collect()
+    return Line(label, name, quantity, pooled(chosen, credit, average), different(rows["run"]), expected)
 
 
 def pooled(rows: pl.DataFrame, credit: str = "choice", average: Average = "template") -> Estimate:
@@ -88,7 +91,7 @@ def pooled_by(rows: pl.DataFrame, by: str, credit: str = "choice", average: Aver
     Returns:
         The estimate of each value that has a row with a credit.
     """
-    units = cellwise(rows, credit)
+    units = cellwise(rows, credit, (by,))
     if not units.height:
         return {}
     part, first = numbered(units, (by,))
@@ -100,13 +103,14 @@ def pooled_by(rows: pl.DataFrame, by: str, credit: str = "choice", average: Aver
     return dict(zip(units[by][first].to_list(), estimates, strict=True))
 
 
-def cellwise(rows: pl.DataFrame, credit: str = "choice") -> pl.DataFrame:
+def cellwise(rows: pl.DataFrame, credit: str = "choice", beside: Sequence[str] = ()) -> pl.DataFrame:
     """The rows that have a credit, with the `cell` and `weight` that `stats.clustered` asks for: every (run, tested culture) alike.
 
     Args:
         rows: as `pooled`.
         credit: as `pooled`.
+        beside: further columns that are needed; the others are left away.
     """
-    scored = rows.filter(pl.col(credit).is_not_null())
+    scored = credited(rows.select(sorted({*_NEEDED, *beside, credit})), credit)
     cell, first = numbered(scored, ("run", "culture"))
     return scored.with_columns(pl.Series("cell", cell), pl.lit(1.0 / max(1, len(first))).alias("weight"))

@@ -89,7 +89,8 @@ def _asked(evidence: Evidence, label: str) -> _Asked | None:
     question, first = numbered(paired, ("culture", "mcq_id"))
     counts = np.bincount(question, minlength=len(first))
     cultures = evidence.study.questions.select("culture", "mcq_id", "option_cultures").unique(["culture", "mcq_id"], keep="first")
-    about = paired[first].select("culture", "mcq_id", "template_id", "answer").with_columns(pl.Series("runs", counts))
+    names = pl.col("culture", "mcq_id", "template_id").cast(pl.String)
+    about = paired[first].select(names, "answer").with_columns(pl.Series("runs", counts))
     about = about.with_columns(without_text("template_id").alias("template")).join(
         cultures, on=["culture", "mcq_id"], how="left", maintain_order="left"
     )

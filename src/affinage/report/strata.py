@@ -71,7 +71,7 @@ def share_line(label: str, name: str, change: pl.DataFrame, expected: int, avera
         expected: runs that the plan has for it.
         average: over templates or rows.
     """
-    estimate = share_of_left(cellwise(change, "gain"), average)
+    estimate = share_of_left(cellwise(change, "gain", ("left",)), average)
     return Line(label, name, "difference", estimate, change["run"].n_unique(), expected)
 
 

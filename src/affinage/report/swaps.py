@@ -85,7 +85,9 @@ def _ways(evidence: Evidence, pairs: pl.DataFrame) -> Iterator[tuple[str, Line]]
         firsts, seconds = (_at_home(pairs, rows, side) for side in ("first", "second"))
         own = _joined(firsts, seconds)
         one = pl.concat([_both(pairs, rows, rows, by) for by in ("first", "second")])
-        one = one.group_by("pair", "split", "start", "template_id", "group").agg(pl.col("choice").mean(), pl.len().alias("adapters"))
+        one = one.group_by("pair", "split", "start", "template_id", "group", maintain_order=True).agg(
+            pl.col("choice").mean(), pl.len().alias("adapters")
+        )
         one = one.filter(pl.col("adapters") == 2).drop("adapters")
         yield say("{label}, own adapters", label=named(label)), _line(label, f"{label}, own adapters", own, planned)
         yield say("{label}, one adapter", label=named(label)), _line(label, f"{label}, one adapter", one, planned)
@@ -127,7 +129,7 @@ def _joined(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
 
 def _line(label: str, name: str, rows: pl.DataFrame, planned: int, *, difference: bool = False) -> Line:
     """The pooled number: a cell is one split and start, over all pairs of cultures."""
-    cells = rows.with_columns(pl.format("{} {}", "split", "start").alias("run"), pl.lit("").alias("culture"), pl.format("{}", "pair").alias("mcq_id"))
+    cells = rows.with_columns(pl.format("{} {}", "split", "start").alias("run"), pl.lit("").alias("culture"), pl.col("pair").alias("mcq_id"))
     return line(label, name, cells, planned, quantity="difference" if difference else "accuracy")
 
 

@@ -85,7 +85,7 @@ def _differences(evidence: Evidence) -> Iterator[_Difference]:
         if not trained or label == LETTER_BIAS:
             continue
         for key, difference in (("untouched", evidence.gain(label)), ("others", evidence.lead(label))):
-            rows = cellwise(difference)
+            rows = cellwise(difference, beside=("split", "start"))
             if rows.height:
                 yield _Difference(label, key, clustered(rows), studentised(rows, draws), procedure(rows, sides))
 

@@ -11,12 +11,12 @@ from affinage.stats.contrasts import Contrasts, contrasts, template_means, weigh
 from affinage.stats.credit import with_credit
 from affinage.stats.families import FAMILIES, Comparison, Family, holm, max_t, planned_families
 from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, clustered, kish
-from affinage.stats.numbers import numbered
+from affinage.stats.numbers import different, enumerated, numbered
 from affinage.stats.paired_tests import ROUGH_BELOW, PairedTest, paired_tests, sign_draws, sign_flip
 from affinage.stats.procedure import MINIMUM_SPLITS, Procedure, Sides, procedure
 from affinage.stats.ranks import Ranked, first_probabilities, ranked
 from affinage.stats.resampling import DRAWS, TIE
-from affinage.stats.runs import AVERAGES, READINGS, RUN, Average, Reading, Spread, paired, per_run, spread
+from affinage.stats.runs import AVERAGES, READINGS, RUN, Average, Reading, Spread, credited, paired, per_run, spread
 from affinage.stats.scores import Binning, Curve, brier, brier_binary, chance_centred, reliability, share_of_left, template_weights
 from affinage.stats.studentised import FEW_EFFECTIVE, studentised
 from affinage.stats.transfer import (
@@ -71,8 +71,11 @@ __all__ = [
     "codes",
     "column_specificity",
     "contrasts",
+    "credited",
+    "different",
     "draw",
     "draw_groups",
+    "enumerated",
     "first_probabilities",
     "holm",
     "interaction",

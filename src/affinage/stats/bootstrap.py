@@ -17,7 +17,7 @@ import polars as pl
 from affinage import seeds
 from affinage.stats.numbers import numbered
 from affinage.stats.resampling import DRAWS
-from affinage.stats.runs import Average
+from affinage.stats.runs import Average, credited
 
 __all__ = ["CellSums", "Draws", "Floats", "cell_sums", "draw", "draw_groups"]
 
@@ -62,11 +62,12 @@ def cell_sums(rows: pl.DataFrame, credit: str = "choice", average: Average = "te
     """
     if rows["group"].null_count():
         raise ValueError(f"template {rows.filter(pl.col('group').is_null())['template_id'][0]!r} has no template group")
-    units = rows.filter(pl.col(credit).is_not_null())
+    units = credited(rows, credit)
     cell, heads = numbered(units, ("cell",))
     cells, group, values = units["cell"][heads], units["group"], units[credit].cast(pl.Float64).to_numpy()
     if average == "template":
-        unit, first = numbered(units.select("group", "template_id", pl.Series("cell", cell)), ("cell", "group", "template_id"))
+        template, _ = numbered(units, ("group", "template_id"))
+        unit, first = numbered(pl.DataFrame({"cell": cell, "template": template}), ("cell", "template"))
         values = np.bincount(unit, values) / np.bincount(unit)
         cell, group = cell[first], group[first]
     there, of = numbered(group.to_frame("group"), ("group",))

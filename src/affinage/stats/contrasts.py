@@ -89,12 +89,12 @@ def distinct(part: npt.NDArray[np.int64], values: pl.Series, parts: int) -> list
         values: names, as many.
         parts: how many there are.
     """
-    code = values.cast(pl.Categorical).to_physical().cast(pl.Int64).to_numpy()
-    width = int(code.max()) + 1
+    code, first = numbered(values.to_frame("value"), ("value",))
+    width = len(first)
     # Sorted by hand: `np.unique` hashes integers, which takes several times as long for millions of them.
     pair = np.sort(part * width + code)
-    first = np.diff(pair, prepend=-1) > 0
-    return [int(count) for count in np.bincount(pair[first] // width, minlength=parts)]
+    new = np.diff(pair, prepend=-1) > 0
+    return [int(count) for count in np.bincount(pair[new] // width, minlength=parts)]
 
 
 def weights_of(contrast: npt.NDArray[np.int64], cell: npt.NDArray[np.int64], weight: Floats, shape: tuple[int, int]) -> scipy.sparse.csr_array:

@@ -13,8 +13,9 @@ import scipy.stats
 from numpy.typing import ArrayLike
 
 from affinage.stats.bootstrap import CellSums, Floats, cell_sums
+from affinage.stats.numbers import different, numbered
 from affinage.stats.resampling import TIE
-from affinage.stats.runs import Average
+from affinage.stats.runs import Average, credited
 
 __all__ = [
     "MINIMUM_EFFECTIVE",
@@ -97,13 +98,13 @@ def clustered(rows: pl.DataFrame, average: Average = "template", credit: str = "
         ValueError: a template without group (a missing cluster is never a default), or a cell with two weights.
     """
     sums = cell_sums(rows, credit, average)
-    scored = rows.filter(pl.col(credit).is_not_null())
+    scored = credited(rows, credit)
     if not scored.height:
         return Estimate.nothing(level)
     weight = cell_weights(scored, sums)
     value, error = jackknife(sums.total, sums.count, weight)
     effective = effective_groups(sums.count, weight)
-    numbers = (len(sums.groups), effective, scored["mcq_id"].n_unique(), scored["template_id"].n_unique(), level)
+    numbers = (len(sums.groups), effective, different(scored["mcq_id"]), different(scored["template_id"]), level)
     if effective < MINIMUM_EFFECTIVE or not np.isfinite(error):
         return Estimate(float(value), None, None, None, *numbers)
     low, high = student(value, error, effective - 1, level)
@@ -116,12 +117,13 @@ def cell_weights(rows: pl.DataFrame, sums: CellSums) -> Floats:
     Raises:
         ValueError: a cell has two weights.
     """
-    weights = rows.group_by("cell").agg(pl.col("weight").first(), pl.col("weight").n_unique().alias("weights")).sort("cell")
-    if weights.filter(pl.col("weights") > 1).height:
+    cell, heads = numbered(rows, ("cell",))
+    weights = rows["weight"].cast(pl.Float64).to_numpy()
+    if (weights != weights[heads][cell]).any():
         raise ValueError("a cell has two weights")
-    if len(weights) != len(sums.cells):
-        raise ValueError(f"{len(weights)} cells have a weight, {len(sums.cells)} have sums")
-    return weights["weight"].cast(pl.Float64).to_numpy()
+    if len(heads) != len(sums.cells):
+        raise ValueError(f"{len(heads)} cells have a weight, {len(sums.cells)} have sums")
+    return np.asarray(weights[heads][rows["cell"][heads].arg_sort().to_numpy()])
 
 
 def jackknife(total: Floats, count: Floats, weight: Floats) -> tuple[Floats, Floats]:

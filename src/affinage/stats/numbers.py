@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["numbered"]
+__all__ = ["different", "enumerated", "numbered"]
 
 Numbers = npt.NDArray[np.int64]
+
+Column = npt.NDArray[np.integer[Any]] | pl.Series
+"""A column of numbers as an array, or one of other values as it is."""
 
 _LARGEST = 1 << 62
 
 _ROOMY = 16
 """So many places per row a table of all combinations may have; a larger one is sorted instead."""
+
+
+def enumerated(rows: pl.DataFrame, names: Mapping[str, Iterable[str]], alike: Sequence[str] = ()) -> pl.DataFrame:
+    """The same table with columns of strings as enumerations of their values, sorted: a number per row in place of a name.
+
+    They compare, sort and print as the strings do. Two such columns can be joined, compared or put one below the other where they list the same
+    values, as parts of one table do. A name that an enumeration does not list can be looked for by `is_in` alone.
+
+    Args:
+        rows: any table.
+        names: column -> names that it lists beside those that it has.
+        alike: some of these columns, which are compared with one another: they share one enumeration.
+    """
+    values = {name: {*rows[name].unique().drop_nulls(), *more} for name, more in names.items()}
+    values.update(dict.fromkeys(alike, set[str]().union(*(values[name] for name in alike))))
+    return rows.with_columns(pl.col(name).cast(pl.Enum(sorted(found))) for name, found in values.items())
 
 
 def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[Numbers, Numbers]:
@@ -33,21 +53,49 @@ def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[Numbers, Numbers]
     """
     if not rows.height:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    changes = {name: _changes(rows[name]) for name in keys}
+    coded = {name: _coded(rows[name]) for name in keys}
+    changes = {name: _changes(column) for name, column in coded.items()}
     slow = [name for name, change in changes.items() if 4 * np.count_nonzero(change) < rows.height]
     if slow and len(slow) < len(keys):
         place, _ = numbered(rows, slow)
-        return _distinct([place, *_codes(rows, [name for name in keys if name not in slow])])
+        return _distinct([place, *(_codes(column) for name, column in coded.items() if name not in slow)])
     heads = np.flatnonzero(reduce(np.logical_or, changes.values()))
-    number, first = _distinct(_codes(rows[heads] if len(heads) < rows.height else rows, keys))
-    return np.repeat(number, np.diff(heads, append=rows.height)), heads[first]
+    few = len(heads) < rows.height
+    number, first = _distinct([_codes(column[heads] if few else column) for column in coded.values()])
+    return (np.repeat(number, np.diff(heads, append=rows.height)), heads[first]) if few else (number, first)
 
 
-def _changes(column: pl.Series) -> npt.NDArray[np.bool_]:
+def different(column: pl.Series) -> int:
+    """How many different values a column has, null among them."""
+    coded = _coded(column)
+    if isinstance(coded, np.ndarray) and len(coded):
+        code = _codes(coded)
+        if code.max() < _ROOMY * len(code):
+            return int(np.count_nonzero(np.bincount(code)))
+    return column.n_unique()
+
+
+def _coded(column: pl.Series) -> Column:
+    """A column of integers or of an enumeration as an array, null as one less than the smallest; another one as it is."""
+    # The type of an enumeration is not asked for: it is put together from its values, which costs more than all the rest.
+    code = column.to_physical()
+    if not code.dtype.is_integer():
+        return column
+    if code.null_count():
+        code = code.cast(pl.Int64)
+        least = code.min()
+        code = code.fill_null(int(least) - 1 if isinstance(least, int) else 0)
+    return code.to_numpy()
+
+
+def _changes(column: Column) -> npt.NDArray[np.bool_]:
     """Which values differ from the one before; the first does."""
     before = column[:-1]
-    differs = column[1:].ne_missing(before) if column.null_count() else column[1:] != before
-    return np.concatenate(([True], differs.to_numpy()))
+    if isinstance(column, np.ndarray):
+        differs = column[1:] != before
+    else:
+        differs = (column[1:].ne_missing(before) if column.null_count() else column[1:] != before).to_numpy()
+    return np.concatenate(([True], differs))
 
 
 def _distinct(codes: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
@@ -75,12 +123,11 @@ def _distinct(codes: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
     return number[code], first[order]
 
 
-def _codes(rows: pl.DataFrame, keys: Sequence[str]) -> list[Numbers]:
-    """The values of each column as numbers from 0, null among them. One query for all columns: of few rows it costs more than its work."""
-    asked = []
-    for name in keys:
-        column, dtype = pl.col(name), rows.schema[name]
-        code = column.cast(pl.Categorical).to_physical() if dtype == pl.String else column if dtype.is_integer() else column.rank("dense")
-        code = code.cast(pl.Int64)
-        asked.append((code - code.min() + 1).fill_null(0))
-    return [found.to_numpy() for found in rows.select(asked)]
+def _codes(column: Column) -> Numbers:
+    """A column's values as numbers from 0, null among them."""
+    if isinstance(column, np.ndarray):
+        number = column.astype(np.int64)
+    else:
+        rank = column.cast(pl.Categorical).to_physical() if column.dtype == pl.String else column.rank("dense")
+        number = rank.cast(pl.Int64).fill_null(-1).to_numpy()
+    return np.asarray(number - number.min())

@@ -22,7 +22,8 @@ import polars as pl
 from affinage.stats.bootstrap import Floats, cell_sums
 from affinage.stats.components import Components, components
 from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, cell_weights, effective_groups, jackknife, student
-from affinage.stats.runs import Average
+from affinage.stats.numbers import different
+from affinage.stats.runs import Average, credited
 
 __all__ = ["MINIMUM_SPLITS", "Decomposition", "Procedure", "Refusal", "Sides", "decompose", "procedure", "resampled"]
 
@@ -88,7 +89,7 @@ def procedure(rows: pl.DataFrame, sides: Sides, average: Average = "template", c
     Raises:
         ValueError: as `clustered`, a weight is not above zero, or a cell lies in two splits or starts.
     """
-    scored = rows.filter(pl.col(credit).is_not_null())
+    scored = credited(rows, credit)
     if not scored.height:
         nothing = Estimate.nothing(level)
         return Procedure(nothing, None, nothing, None, 0, "splits" if sides.drawn else "folds", sides.overlap)
@@ -103,7 +104,7 @@ def procedure(rows: pl.DataFrame, sides: Sides, average: Average = "template", c
     start = _numbered(of_cells["start"].list.first())
     count = int(split.max()) + 1
     effective = effective_groups(sums.count, weight)
-    numbers = (len(sums.groups), effective, scored["mcq_id"].n_unique(), scored["template_id"].n_unique(), level)
+    numbers = (len(sums.groups), effective, different(scored["mcq_id"]), different(scored["template_id"]), level)
     value = float(sums.means @ weight)
     number = Estimate(value, None, None, None, *numbers)
     if not sides.drawn or count < MINIMUM_SPLITS:

@@ -13,7 +13,7 @@ import polars as pl
 
 from affinage.stats.numbers import numbered
 
-__all__ = ["AVERAGES", "READINGS", "RUN", "Average", "Reading", "Spread", "paired", "per_run", "spread"]
+__all__ = ["AVERAGES", "READINGS", "RUN", "Average", "Reading", "Spread", "credited", "paired", "per_run", "spread"]
 
 Average = Literal["template", "row"]
 Reading = Literal["choice", "free"]
@@ -33,6 +33,16 @@ class Spread:
     """Sample deviation (n - 1); None for a single run."""
     count: int
     """n, the number of runs."""
+
+
+def credited(rows: pl.DataFrame, credit: str) -> pl.DataFrame:
+    """The rows that have a credit; the table itself where all have one, for a copy of millions of rows takes its time.
+
+    Args:
+        rows: any table.
+        credit: a column of it.
+    """
+    return rows.filter(pl.col(credit).is_not_null()) if rows[credit].null_count() else rows
 
 
 def paired(tuned: pl.DataFrame, reference: pl.DataFrame, beside: Sequence[str] = ()) -> pl.DataFrame:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from affinage.stats.bootstrap import cell_sums
 from affinage.stats.effects import remaining_share
-from affinage.stats.intervals import Estimate, clustered
-from affinage.stats.runs import Average
+from affinage.stats.intervals import Estimate, cell_weights, clustered
+from affinage.stats.runs import Average, credited
 
 __all__ = ["Binning", "Curve", "brier", "brier_binary", "chance_centred", "reliability", "share_of_left", "template_weights"]
 
@@ -73,11 +74,9 @@ def share_of_left(rows: pl.DataFrame, average: Average = "template", level: floa
 
 def _means(rows: pl.DataFrame, average: Average) -> tuple[float, float]:
     """Weighted means over cells of `gain` and `left`; zeros where nothing is scored."""
-    scored, both = rows.filter(pl.col("gain").is_not_null()), pl.col("gain", "left").mean()
-    units = scored.group_by("cell", "weight", "template_id").agg(both) if average == "template" else scored
-    weight = pl.col("weight")
-    gain, left = units.group_by("cell", "weight").agg(both).select((pl.col("gain") * weight).sum(), (pl.col("left") * weight).sum()).row(0)
-    return float(gain), float(left)
+    gain, left = (cell_sums(rows, credit, average) for credit in ("gain", "left"))
+    weight = cell_weights(credited(rows, "gain"), gain)
+    return float(gain.means @ weight), float(left.means @ weight)
 
 
 def brier(shares: npt.ArrayLike, answer: npt.ArrayLike) -> Floats:

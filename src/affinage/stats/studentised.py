@@ -8,7 +8,8 @@ import polars as pl
 
 from affinage.stats.bootstrap import Draws, Floats, cell_sums
 from affinage.stats.intervals import MINIMUM_EFFECTIVE, Estimate, cell_weights, effective_groups, jackknife, student
-from affinage.stats.runs import Average
+from affinage.stats.numbers import different
+from affinage.stats.runs import Average, credited
 
 __all__ = ["FEW_EFFECTIVE", "bootstrap_t", "studentised"]
 
@@ -51,13 +52,13 @@ def studentised(rows: pl.DataFrame, draws: Draws, average: Average = "row", cred
         ValueError: a template without group, a group that is not drawn from, or a cell with two weights.
     """
     sums = cell_sums(rows, credit, average, draws.groups)
-    scored = rows.filter(pl.col(credit).is_not_null())
+    scored = credited(rows, credit)
     if not scored.height:
         return Estimate.nothing(level)
     weight = cell_weights(scored, sums)
     effective = effective_groups(sums.count, weight)
     there = int((sums.count.sum(0) > 0).sum())
-    numbers = (there, effective, scored["mcq_id"].n_unique(), scored["template_id"].n_unique(), level)
+    numbers = (there, effective, different(scored["mcq_id"]), different(scored["template_id"]), level)
     value = float(sums.means @ weight)
     lone = bool(((sums.count > 0).sum(1) < 2).any())
     if effective < MINIMUM_EFFECTIVE or lone:
