@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from benches import METHODS, Near, made
 from safetensors.numpy import load_file
+from torch import nn
 
 from affinage.bench.equality import FLOAT32_BOUND, deviation, gradient_answer, score_answer
 from affinage.bench.material import Material, evaluation_work, training_work
@@ -70,6 +72,26 @@ def test_a_peer_s_step_is_ours(peer: str, method: str, material: Material, tmp_p
                 again, same = own.ask("step", index=index, gradients=None), talk.ask("step", index=index, gradients=None)
                 assert again["batch"] == same["batch"] != here["batch"]
                 assert again["loss"] == pytest.approx(same["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_peer_at_its_best_is_compiled_where_ours_is(method: str, material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed("peft-loop-tuned")
+    compile_, asked = nn.Module.compile, list[nn.Module]()
+
+    def traced(module: nn.Module, **options: Any) -> None:
+        asked.append(module)
+        compile_(module, **{**options, "backend": "eager"})  # machine code takes minutes
+
+    monkeypatch.setattr(nn.Module, "compile", traced)
+    plain = training_work(material, method, 3, 1, tmp_path / "start")
+    fused = plain.model_copy(update={"model": plain.model.model_copy(update={"compile": True})})
+    opened(OURS["train"], plain, tmp_path)  # writes the start
+    (as_is, _, _), asked_before = first("peft-loop-tuned", plain, tmp_path, {"attention": "sdpa"}), len(asked)
+    compiled, _, _ = first("peft-loop-tuned", fused, tmp_path, {"attention": "sdpa"})
+    torch._dynamo.reset()
+    assert (asked_before, len({id(layer) for layer in asked})) == (0, 2)
+    assert deviation(as_is, compiled)[0] < FLOAT32_BOUND
 
 
 def test_the_batches_are_those_of_a_training(material: Material, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Numbers in place of names: what millions of rows are grouped by, without hashing a name per row and column again and again."""
+"""Numbers in place of names: what millions of rows are grouped by, without hashing a name per row and column again and again.
+
+A table that is asked many things has its names `enumerated` once; `numbered` then reads numbers alone. It takes strings all the same.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,8 @@ def _coded(column: pl.Series) -> Column:
     if not code.dtype.is_integer():
         return column
     if code.null_count():
-        code = code.cast(pl.Int64)
-        least = code.min()
-        code = code.fill_null(int(least) - 1 if isinstance(least, int) else 0)
+        known = code.drop_nulls().to_numpy()
+        code = code.cast(pl.Int64).fill_null(int(known.min(initial=0)) - 1)
     return code.to_numpy()
 
 

@@ -66,7 +66,7 @@ sides.add(
     "peft-loop-tuned",
     Side(
         "PEFT in a torch loop at its best: padded to the longest of the batch, output layer at the answers only, the faster of sdpa and eager "
-        "(for LoRA in bfloat16 also with autocast)",
+        "(for LoRA in bfloat16 also with autocast), compiled where ours is",
         "train",
         "peft_loop:TunedPeftLoop",
         ("peft",),

@@ -71,7 +71,7 @@ class PeftLoop(_Loop):
 
 @final
 class TunedPeftLoop(_Loop):
-    """At its best: the output layer sees the tokens that predict an answer, nothing else.
+    """At its best: the output layer sees the tokens that predict an answer, nothing else; decoder layers are compiled where ours are.
 
     Args:
         work: what is trained on.
@@ -83,6 +83,9 @@ class TunedPeftLoop(_Loop):
     def __init__(self, work: Work, attention: str, autocast: bool = False, precise: bool = False) -> None:
         super().__init__(work, attention, precise)
         self._autocast, self._precise = autocast, precise
+        if work.model.compile and not precise:
+            for layer in self.model.get_base_model().get_decoder().layers:
+                layer.compile(dynamic=True)
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy at the answers, in float32 at least."""
