@@ -93,7 +93,7 @@ def _templates(label: str, gain: pl.DataFrame) -> pl.DataFrame:
     cells = both.group_by("run", "culture", "template_id").agg(pl.col("own", "choice").mean())
     means = cells.group_by("template_id").agg(pl.col("own").mean(), pl.col("choice").mean().alias("gain"))
     about = both.group_by("template_id").agg(
-        pl.col("mcq_id").min().alias("example"),
+        pl.col("mcq_id").cast(pl.String).min().alias("example"),
         pl.col("topic").first(),
         pl.col("culture").n_unique().alias("cultures"),
         pl.struct("culture", "mcq_id").n_unique().alias("questions"),
