@@ -19,7 +19,7 @@ from affinage.report.language import say
 from affinage.report.pooled import Line, Quantity, line, pooled
 from affinage.report.table import LINE, Picture, Section, Table, line_text
 from affinage.report.words import base, bounds, few, many, named, nothing_trained, number, percent, points, signed
-from affinage.stats import Binning, Curve, Estimate, brier, option_matrix, option_shares, paired, reliability, template_weights
+from affinage.stats import Binning, Curve, Estimate, brier, credited, option_matrix, option_shares, paired, reliability, template_weights
 from affinage.store import PROMPTED
 
 __all__ = ["section"]
@@ -124,7 +124,7 @@ def _studied(evidence: Evidence, kind: Kind) -> pl.DataFrame:
 
 def _measured(rows: pl.DataFrame) -> pl.DataFrame:
     """The scored rows with what their probabilities are worth."""
-    scored = rows.filter(pl.col("choice").is_not_null())
+    scored = credited(rows, "choice")
     if scored.is_empty():
         return scored
     shares = option_shares(option_matrix(scored["values"]))

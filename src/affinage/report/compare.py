@@ -16,7 +16,7 @@ from affinage.report.language import retell, say
 from affinage.report.pooled import pooled
 from affinage.report.table import Table
 from affinage.report.words import bounds, named, number, percent, points, shown
-from affinage.stats import Estimate, paired, unpaired
+from affinage.stats import Estimate, credited, paired, unpaired
 from affinage.store import StudyRecord, differences, write_atomically
 
 __all__ = ["Comparison", "Difference", "compare", "write_comparison"]
@@ -193,7 +193,7 @@ def _common(ours: pl.DataFrame, theirs: pl.DataFrame, splits: Mapping[str, str])
     """The rows of questions that both have scored, on splits of the same sides and under the first study's names of them."""
     keys = ["split", "culture", "mcq_id"]
     renamed = theirs.filter(pl.col("split").is_in(list(splits))).with_columns(pl.col("split").replace(dict(splits)))
-    known = [rows.filter(pl.col("choice").is_not_null()) for rows in (ours, renamed)]
+    known = [credited(rows, "choice") for rows in (ours, renamed)]
     return known[0].join(known[1], on=keys, how="semi", maintain_order="left"), known[1].join(known[0], on=keys, how="semi", maintain_order="left")
 
 

@@ -16,7 +16,7 @@ from affinage.report.owners import Owners, owner_name
 from affinage.report.pull import pull
 from affinage.report.table import Section, Table
 from affinage.report.words import named, number, percent, slug
-from affinage.stats import option_matrix, whose
+from affinage.stats import credited, option_matrix, whose
 
 __all__ = ["section"]
 
@@ -102,7 +102,7 @@ def _answers(evidence: Evidence, label: str, culture: str) -> pl.DataFrame:
         rows = evidence.part(lambda name, trained, tested: name == label and trained == tested == culture)
     else:
         rows = evidence.part(lambda name, trained, tested: (name, trained) == evidence.untouched and tested == culture)
-    return rows.filter(pl.col("choice").is_not_null())
+    return credited(rows, "choice")
 
 
 def _share(offered: int, chosen: float, blind: float) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from affinage.stats import CellSums, Estimate, cell_sums, contrasts, weights_of
+from affinage.stats import CellSums, Estimate, cell_sums, contrasts, credited, weights_of
 
 __all__ = ["POINT", "Places", "Weights", "read_places"]
 
@@ -52,7 +52,7 @@ def read_places(answers: pl.DataFrame, key: Sequence[str] = POINT, credit: str =
         key: columns that name a place on a culture, `label` and `culture` among them.
         credit: the column that is averaged; rows where it is null are left out.
     """
-    scored = answers.filter(pl.col(credit).is_not_null())
+    scored = credited(answers, credit)
     points = scored.select(key).unique(maintain_order=True).with_row_index("cell").with_columns(pl.col("cell").cast(pl.Int64))
     rows = scored.join(points, on=key, how="left", maintain_order="left")
     ids = rows.group_by("label", "culture").agg(pl.col("mcq_id").unique(), pl.col("template_id").unique())

@@ -13,7 +13,7 @@ from affinage.report.owners import Owners
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Table, line_text
 from affinage.report.words import base, bounds, few, named, points, shown
-from affinage.stats import Estimate, option_matrix, paired, picks
+from affinage.stats import Estimate, credited, option_matrix, paired, picks
 
 __all__ = ["pull"]
 
@@ -82,7 +82,7 @@ def _pulled(options: Owners, label: str, behind: dict[str, pl.DataFrame]) -> Ite
         ours = _own_option(options, (label, culture), culture, elsewhere)
         both = paired(ours, behind[culture])
         frame = both.with_columns(ours["choice"].alias("adapter"), (ours["choice"] - both["choice"]).alias("untouched"))
-        frame = frame.filter(pl.col("choice").is_not_null())
+        frame = credited(frame, "choice")
         if frame.height:
             yield culture, frame
 
@@ -90,7 +90,7 @@ def _pulled(options: Owners, label: str, behind: dict[str, pl.DataFrame]) -> Ite
 def _own_option(options: Owners, kind: Kind, culture: str, tested: Collection[str]) -> pl.DataFrame:
     """A kind's answers about some cultures where a wrong option is of `culture`; `choice` is how much of the answer that option gets."""
     rows = options.evidence.part(lambda label, trained, about: (label, trained) == kind and about in tested)
-    scored = rows.filter(pl.col("choice").is_not_null())
+    scored = credited(rows, "choice")
     if scored.is_empty():
         return scored.drop("values")
     values = option_matrix(scored["values"])

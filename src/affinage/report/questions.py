@@ -15,7 +15,7 @@ from affinage.report.language import say
 from affinage.report.owners import owner_name, without_text
 from affinage.report.table import Section, Table
 from affinage.report.words import named, number, percent, points, shown, slug
-from affinage.stats import TIE, numbered, option_matrix, option_shares
+from affinage.stats import TIE, credited, numbered, option_matrix, option_shares
 
 __all__ = ["section"]
 
@@ -77,9 +77,9 @@ def _asked(evidence: Evidence, label: str) -> _Asked | None:
     """A method's questions; None where none was answered both by its own adapter and by the untouched model."""
     keys = ["split", "culture", "mcq_id"]
     trained = evidence.trained(label)
-    own = evidence.own(label).filter(pl.col("choice").is_not_null())
+    own = credited(evidence.own(label), "choice")
     before = evidence.part(lambda name, adapter, tested: (name, adapter) == evidence.untouched and tested in trained)
-    before = before.filter(pl.col("choice").is_not_null())
+    before = credited(before, "choice")
     paired = own.join(before.select(keys).with_row_index("before"), on=keys, maintain_order="left")
     if paired.is_empty():
         return None

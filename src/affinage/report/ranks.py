@@ -9,7 +9,7 @@ import polars as pl
 
 from affinage.report.evidence import Evidence
 from affinage.report.targets import drawn
-from affinage.stats import MINIMUM_EFFECTIVE, Draws, Ranked, cell_sums, contrasts, ranked, template_means, weights_of
+from affinage.stats import MINIMUM_EFFECTIVE, Draws, Ranked, cell_sums, contrasts, credited, ranked, template_means, weights_of
 
 __all__ = ["RANK_DRAWS", "leading", "rank_draws"]
 
@@ -34,7 +34,7 @@ def leading(draws: Draws, rows: pl.DataFrame, candidates: Sequence[str]) -> tupl
         From the first to the last; empty where there is nothing to rank: fewer than two candidates, one without a scored question, or fewer than
         `MINIMUM_EFFECTIVE` effective template groups.
     """
-    scored = rows.filter(pl.col("choice").is_not_null())
+    scored = credited(rows, "choice")
     if len(candidates) < 2 or set(candidates) != set(scored["candidate"].unique()):
         return ()
     units, cells = template_means(scored, ("candidate", "run", "culture"))

@@ -13,7 +13,7 @@ from affinage.report.language import say
 from affinage.report.pooled import Line, cellwise, line
 from affinage.report.table import LINE, Section, Table, averaged, line_text
 from affinage.report.words import bounds, many, named, points, slug
-from affinage.stats import AVERAGES, TIE, Average, chance_centred, share_of_left
+from affinage.stats import AVERAGES, TIE, Average, chance_centred, different, share_of_left
 
 __all__ = ["section", "share_line"]
 
@@ -72,7 +72,7 @@ def share_line(label: str, name: str, change: pl.DataFrame, expected: int, avera
         average: over templates or rows.
     """
     estimate = share_of_left(cellwise(change, "gain", ("left",)), average)
-    return Line(label, name, "difference", estimate, change["run"].n_unique(), expected)
+    return Line(label, name, "difference", estimate, different(change["run"]), expected)
 
 
 def _method(evidence: Evidence, label: str) -> _Method:

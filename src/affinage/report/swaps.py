@@ -16,7 +16,7 @@ from affinage.report.language import say
 from affinage.report.pooled import Line, line
 from affinage.report.table import Section, Table, line_text
 from affinage.report.words import many, named, number, percent, shown
-from affinage.stats import numbered
+from affinage.stats import credited, numbered
 
 __all__ = ["section"]
 
@@ -100,7 +100,7 @@ def _ways(evidence: Evidence, pairs: pl.DataFrame) -> Iterator[tuple[str, Line]]
 
 def _side(pairs: pl.DataFrame, rows: pl.DataFrame, side: str) -> pl.DataFrame:
     """What each run earned on one question of each pair."""
-    scored = rows.filter(pl.col("choice").is_not_null()).select(
+    scored = credited(rows, "choice").select(
         "split", "start", "trained_culture", pl.col("culture").alias(side), pl.col("mcq_id").alias(f"{side}_id"), "choice", "chance"
     )
     return pairs.join(scored, on=["split", side, f"{side}_id"])

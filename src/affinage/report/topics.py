@@ -13,7 +13,7 @@ from affinage.report.owners import without_text
 from affinage.report.pooled import Line, line
 from affinage.report.table import LINE, Section, Table, line_text
 from affinage.report.words import many, named, number, percent, points, slug
-from affinage.stats import TIE
+from affinage.stats import TIE, credited
 
 __all__ = ["section"]
 
@@ -89,7 +89,7 @@ def _templates(label: str, gain: pl.DataFrame) -> pl.DataFrame:
 
     `example` is the id of a question; `template_id` is null where a source without ids of its own names a template by its text.
     """
-    both = gain.filter(pl.col("choice").is_not_null())
+    both = credited(gain, "choice")
     cells = both.group_by("run", "culture", "template_id").agg(pl.col("own", "choice").mean())
     means = cells.group_by("template_id").agg(pl.col("own").mean(), pl.col("choice").mean().alias("gain"))
     about = both.group_by("template_id").agg(

@@ -21,6 +21,7 @@ from affinage.stats.effects import remaining_share, smallest_detectable, standar
 from affinage.stats.families import Comparison, holm, max_t
 from affinage.stats.intervals import Estimate
 from affinage.stats.resampling import DRAWS, TIE
+from affinage.stats.runs import credited
 
 __all__ = [
     "ROUGH_BELOW",
@@ -208,7 +209,7 @@ def paired_tests(family: Sequence[Comparison], rows: pl.DataFrame, key: Sequence
     Raises:
         ValueError: a template without group, or a comparison that the family does not have.
     """
-    scored = rows.filter(pl.col("choice").is_not_null())
+    scored = credited(rows, "choice")
     if not scored.height:
         return tuple(PairedTest(each, Estimate.nothing(), None, None, None, None, None, None, 0) for each in family)
     if not 0 <= int(str(scored["comparison"].min())) <= int(str(scored["comparison"].max())) < len(family):

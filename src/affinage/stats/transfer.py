@@ -19,6 +19,7 @@ from affinage.stats.bootstrap import cell_sums
 from affinage.stats.contrasts import contrasts, distinct, template_means, weights_of
 from affinage.stats.intervals import Estimate
 from affinage.stats.numbers import numbered
+from affinage.stats.runs import credited
 
 __all__ = [
     "SPECIFICITIES",
@@ -153,7 +154,7 @@ def specificities(rows: pl.DataFrame, cultures: Sequence[str]) -> Specificities:
         ValueError: a pair of cultures without a scored question, a row of another culture, or a template without group.
     """
     size, place = len(cultures), {culture: number for number, culture in enumerate(cultures)}
-    scored = rows.filter(pl.col("choice").is_not_null())
+    scored = credited(rows, "choice")
     units, cells = template_means(scored, ("run", "trained_culture", "culture"))
     pairs = cells.select("trained_culture", "culture").rows()
     wanted = {(trained, tested) for trained in cultures for tested in cultures}
