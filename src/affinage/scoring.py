@@ -61,12 +61,10 @@ def token_logprobs(logits: Tensor, packed: Packed) -> Tensor:
         logits: [M, V] at `packed.predicting`.
         packed: the pack.
     """
-    logits = logits.float()
     row = torch.from_numpy(packed.target_row).to(logits.device)
     token = torch.from_numpy(packed.target_id).to(logits.device)
     # index_select, not fancy indexing: its backward pass adds up in a fixed order on a CPU.
-    chosen = logits.flatten().index_select(0, row * logits.shape[1] + token)
-    return chosen - logits.logsumexp(-1).index_select(0, row)
+    return logits.float().log_softmax(-1).flatten().index_select(0, row * logits.shape[1] + token)
 
 
 def branch_logprobs(logits: Tensor, packed: Packed, branches: int) -> Tensor:

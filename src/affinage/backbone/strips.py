@@ -41,9 +41,13 @@ class _Block:
 
     def views(self, queries: Tensor, keys: Tensor, values: Tensor, results: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Its part of each, [S * K, G * Q or P + T, width]."""
-        batch = len(self.group.adapter) * self.heads[0]
-        q, k, v, r = queries[self.queries], keys[self.keys], values[self.keys], results[self.queries]
-        return q.view(batch, -1, q.shape[1]), k.view(batch, -1, k.shape[1]), v.view(batch, -1, v.shape[1]), r.view(batch, -1, r.shape[1])
+        return self._part(queries, self.queries), self._part(keys, self.keys), self._part(values, self.keys), self._part(results, self.queries)
+
+    def _part(self, rows: Tensor, own: slice) -> Tensor:
+        """Some of the rows, a batch of them; in one call, since a step makes thousands of such views."""
+        batch, width = len(self.group.adapter) * self.heads[0], rows.shape[1]
+        each = (own.stop - own.start) // batch
+        return rows.as_strided((batch, each, width), (each * width, width, 1), own.start * width)
 
     def split(self, score: Tensor) -> Tensor:
         """[S * K, G * Q, P + T] as [S, K, G, Q, P + T]."""
@@ -120,7 +124,7 @@ class _Attention(torch.autograd.Function):
         how: tuple[_Rows, _Form],
         before: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """Keeps what was chosen and, of each block, the weights (the scores, where the weights are more than a softmax of them).
+        """Keeps what was chosen and, of each block, the weights in the layer's type (the scores, where the weights are more than a softmax of them).
 
         `before`: keys and values of contexts, more rows of the two tables, without a gradient.
         """
@@ -137,12 +141,13 @@ class _Attention(torch.autograd.Function):
             bias = block.group.bias(form.window)
             if plain:
                 block.split(score).add_(bias)
-                weight = score.softmax(-1)
+                weight = score.softmax(-1).to(v.dtype)
             else:
-                weight = _weights(block.split(score), bias, form.softcap, (None if gates is None else block.gated(gates), sinks)).view(score.shape)
+                terms = None if gates is None else block.gated(gates), sinks
+                weight = _weights(block.split(score), bias, form.softcap, terms).view(score.shape).to(v.dtype)
             if learning:  # without a backward pass to come, each block's weights are freed before the next one's are made
                 kept.append(weight if plain else score)
-            torch.bmm(weight.to(v.dtype), v, out=result)
+            torch.bmm(weight, v, out=result)
         ctx.save_for_backward(gates, sinks, *chosen, *kept)
         ctx.how = how
         return out.index_select(0, rows.back)
@@ -160,17 +165,18 @@ class _Attention(torch.autograd.Function):
         for block, each in zip(rows.blocks, kept, strict=True):
             q, k, v, g = block.views(*chosen, incoming)
             dq, dk, dv, _ = block.views(to_queries, to_keys, to_values, incoming)
-            dw = torch.bmm(g, v.transpose(1, 2)).float()
+            dw = torch.bmm(g, v.transpose(1, 2))
             if form.plain(gates, sinks):
-                weight, ds = each, torch._softmax_backward_data(dw, each, -1, torch.float32)
+                # In the layer's own type: the scores were rounded to it, which moved the weights farther than their own rounding does.
+                weight, ds = each, torch._softmax_backward_data(dw, each, -1, dw.dtype)
             else:
-                weight, ds, at_gates, at_sinks = _weights_backward(block, form, each, dw, (gates, sinks))
+                weight, ds, at_gates, at_sinks = _weights_backward(block, form, each, dw.float(), (gates, sinks))
+                weight, ds = weight.to(v.dtype), ds.to(q.dtype)
                 if to_gates is not None and at_gates is not None:
                     to_gates[block.gates] = at_gates
                 if to_sinks is not None and at_sinks is not None:
                     to_sinks += at_sinks
-            torch.bmm(weight.to(v.dtype).transpose(1, 2), g, out=dv)
-            ds = ds.to(q.dtype)
+            torch.bmm(weight.transpose(1, 2), g, out=dv)
             if needed[0]:
                 torch.baddbmm(dq, ds, k, beta=0, alpha=form.scaling, out=dq)
             if needed[1]:

@@ -70,7 +70,7 @@ _PER_TRAINED_VALUE = 16
 """Bytes of a trained value: itself, its gradient and two moments, float32."""
 
 _LOGIT_BYTES = 16
-"""Bytes per logit beside the logit itself in the model's type: in float32 the logit, its gradient's parts and their sum."""
+"""Bytes per logit beside the logit itself in the model's type: in float32 the logit, its logarithm's and both of their gradients."""
 
 _QUANTISED = {"8bit": 1.0, "4bit": 0.5}
 """Bytes of a quantised weight; the scales beside it are left out."""
@@ -223,10 +223,10 @@ def bytes_of(
     """Largest bytes of a pack beside the model: what the forward pass keeps for the backward pass, the logits, and the adapters' own.
 
     Kept per layer and node: two norms' inputs in float32, and of a gated feed-forward three of its four inner values; for attention the
-    gathered queries, keys and values and the softmax's weights in float32 and in the model's type. Methods that update linear modules keep
-    what goes into these. A plain multiple of the layer's width (16.3 values per node: 33 bytes per unit of width in bfloat16) misses
-    attention's part and the logits, which depend on the strips and on the answers: on SmolLM2 51 to 57 bytes per unit of width, node and layer
-    were counted for prompt-tuning with answers as texts, 56 to 59 for LoRA with letters (tensors saved in one step, each storage once).
+    gathered queries, keys and values and the scores in float32 (where weights are a plain softmax of them, the weights alone, in the model's
+    type). Methods that update linear modules keep what goes into these. A plain multiple of the layer's width (16.3 values per node: 33 bytes
+    per unit of width in bfloat16) misses attention's part and the logits, which depend on the strips and on the answers. Norms that are
+    computed in fewer passes (`backbone.norms`) keep half of what is told for them.
 
     Args:
         pack: the largest of a step.
@@ -245,6 +245,8 @@ def bytes_of(
         # The inputs of queries, keys and values are one tensor, so are those of a gate and its partner.
         per_node += width * (2 * shape.width + attention_width(shape) + feed_forward / 2)
     strips = traffic_of(pack, shape, width)[1] / layers
+    if training:
+        strips -= pack.pairs * (attention_width(shape) // shape.head_width) * width
     layer = pack.nodes * per_node + strips
     if not training:
         kept = layer
