@@ -23,6 +23,7 @@ from affinage.backbone.catalogue import resolve
 from affinage.backbone.compiled import compile_layers, require_compilable
 from affinage.backbone.kernels import kernel_of
 from affinage.backbone.model import Backbone, Identity
+from affinage.backbone.norms import shorten_norms
 from affinage.backbone.placement import placement, require_resident
 from affinage.backbone.probe import probe, probe_configuration, require
 from affinage.backbone.quantised import quantisation, row_by_row
@@ -84,6 +85,8 @@ def load(config: ModelConfig) -> Backbone:
     model = (model if where else model.to(device)).eval().requires_grad_(False)
     row_by_row(model)
     hand_on(model)
+    if not config.compile:
+        shorten_norms(model)
     if config.gradient_checkpointing:
         _checkpoint(model, config.id)
     kernel = kernel_of(config.attention)
