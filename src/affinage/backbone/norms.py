@@ -2,7 +2,7 @@
 
 An architecture's own code computes such a norm step by step in float32, and so does its gradient: some twenty operations, each of which reads and
 writes every value. Forward, batch normalisation with given variances does the same to rows in one pass, if rows take the place of its channels.
-Backward, the kernel of layer normalisation takes means and deviations from outside: with means of zero its result is right but for one number a row.
+Backward, the chain rule is written out, and nothing is kept for it but the input and one number a row.
 
 A norm is replaced only if it passes a trial with its own weights; every other one (weights that start from zero and count from one, weights
 multiplied before values are rounded) stays as it is, and so does every norm on another device and in compiled layers, which fuse by themselves.
@@ -26,7 +26,7 @@ _EXACT = 0.99
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """X / sqrt(mean(x^2) + eps), rounded to the type of x, times the weight (Zhang and Sennrich 2019, equation 4).
+    """The norm x / sqrt(mean(x^2) + eps), rounded to the type of x, times the weight (Zhang and Sennrich 2019, equation 4).
 
     Rows do not touch each other, neither forward nor backward. The weight gets no gradient.
 
@@ -46,24 +46,22 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Keeps its input and one number a row."""
         rows = x.reshape(-1, x.shape[-1])
-        square = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float32).square_().div_(rows.shape[1])
+        square = rows.float().square().mean(-1)
         normed, _, _ = torch.native_batch_norm(rows[None], None, None, torch.zeros_like(square), square, False, 0.0, eps)
         ctx.save_for_backward(rows, weight, square.add_(eps).rsqrt_()[:, None])
         return normed.mul_(weight).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """With r = 1 / sqrt(mean(x^2) + eps), y = x r and h = gradient * weight: r (h - y mean(h y)).
+        """With r = 1 / sqrt(mean(x^2) + eps), y = x r and h = gradient * weight: r (h - y mean(h y)), in float32 from h on.
 
-        The kernel gives r (h - mean(h) - y mean(h y)).
+        A kernel of layer normalisation could do it in one pass, but takes mean(h) off too; with it added again, digits are lost wherever one
+        column is much larger than the others.
         """
         rows, weight, scale = ctx.saved_tensors
-        width = rows.shape[1]
-        incoming = gradient.reshape(rows.shape)
-        missing = (incoming * weight).sum(-1, keepdim=True, dtype=torch.float32).mul_(scale).div_(width)
-        given, zero = (incoming, rows, [width]), torch.zeros_like(scale)
-        found, _, _ = torch.ops.aten.native_layer_norm_backward(*given, zero, scale, weight.float(), None, [True, False, False])
-        return found.add_(missing.to(found.dtype)).view(gradient.shape), None, None
+        x, h = rows.float(), (gradient.reshape(rows.shape) * weight).float()
+        along = (h * x).sum(-1, keepdim=True).mul_(scale).mul_(scale).div_(rows.shape[1])
+        return h.sub_(x * along).mul_(scale).to(rows.dtype).view(gradient.shape), None, None
 
 
 def shorten_norms(model: nn.Module) -> int:
