@@ -157,10 +157,12 @@ class Backbone:
             return text  # type: ignore[no-any-return]
         vectors = [text.new_zeros(0, self.shape.width) if door.vectors is None else door.vectors.to(text.device, text.dtype) for door in doors]
         counts = torch.tensor([len(v) for v in vectors])
-        first = len(ids) + counts.cumsum(0) - counts
+        first = counts.cumsum(0) - counts
         adapter = torch.repeat_interleave(torch.arange(len(doors)), torch.from_numpy(packed.segments).diff())
-        place = torch.where(ids < 0, first[adapter] - ids - 1, torch.arange(len(ids)))
-        return torch.cat([text, *vectors]).index_select(0, place.to(text.device))
+        virtual = (ids < 0).nonzero()[:, 0]
+        chosen = (first[adapter] - ids - 1).index_select(0, virtual)
+        # Copied into the text's rows, not chosen from text and vectors together: a gradient cut out of all rows would keep them all alive.
+        return text.index_copy(0, virtual.to(text.device), torch.cat(vectors).index_select(0, chosen.to(text.device)))  # type: ignore[no-any-return]
 
     def _open(self, stack: ExitStack, packed: Packed, doors: Sequence[Doors], narrowed: Collection[nn.Module]) -> None:
         """Hooks gates onto the layers and updates onto their modules, and puts changed weights in place, until the stack closes."""
