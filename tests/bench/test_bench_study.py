@@ -231,8 +231,17 @@ def test_small_cohorts_tell_the_memory_of_an_adapter(whole: tuple[StudyResult, l
     assert all(row.state == "measured" and row.peak > 0 and row.before > 0 for row in result.memory)
     budget = result.memory[0].nodes_per_pack
     assert budget is not None
-    assert all(0.9 * budget < row.nodes <= budget for row in result.memory[:3])
-    assert result.memory[3].nodes > 1.5 * result.memory[0].nodes
+    assert [row.nodes for row in result.memory] == [budget, budget, budget, 2 * budget, 4 * budget], "all read the same questions"
+    held = [row.allocated for row in result.memory]
+    assert all(each is not None and each > 0 for each in held)
+    fit = fitted(result.memory)
+    assert fit is not None
+    # Its tensors, gradients and moments, and a number or two; what its nodes take is far more.
+    own = result.memory[0].adapter
+    assert own <= fit.per_adapter <= 1.1 * own
+    assert fit.off < 0.05 * own
+    assert fit.per_node * budget > 10 * fit.per_adapter
+    assert fit.largest < 0.05 * result.memory[0].held
     assert result.memory[0].adapter == 16 * 64 * 4 * 4  # values, float32, and of each its gradient and two moments
     assert log.count("forget affinage") == 5
 
@@ -240,27 +249,32 @@ def test_small_cohorts_tell_the_memory_of_an_adapter(whole: tuple[StudyResult, l
 def test_the_budget_of_small_cohorts_is_one_adapter_s_step(config: StudyConfig, tmp_path: Path) -> None:
     work = study_work(config, "prompt-tuning", 2, 2, tmp_path)
     budget = one_step(work)
-    alone = OurStudy(work.first(1, 2, None)).train(0, tmp_path / "alone").nodes
-    together = OurStudy(work.first(2, 2, budget)).train(0, tmp_path / "two").nodes
-    assert max(alone) <= budget
-    assert all(budget < nodes <= 2 * budget for nodes in together)
+    alone = OurStudy(work.alike(1, 2, None)).train(0, tmp_path / "alone").nodes
+    together = OurStudy(work.alike(2, 2, budget)).train(0, tmp_path / "two").nodes
+    assert max(alone) == budget
+    assert together == [2 * nodes for nodes in alone]
 
 
-def test_a_plane_by_hand() -> None:
-    def row(adapters: int, nodes: int, off: int = 0) -> Row:
-        return Row(adapters, None, "measured", nodes, 0, 1_000_000 + 300 * adapters + 7 * nodes + off, 300)
+def test_lines_by_hand() -> None:
+    def row(adapters: int, nodes: int, off: int = 0, budget: int | None = None) -> Row:
+        return Row(adapters, budget, "measured", nodes, 0, 5, 1_000_000 + 300 * adapters + 7 * nodes + off, 300)
 
-    rows = [row(1, 100), row(2, 100), row(4, 100), row(2, 200), row(4, 400)]
+    equal = [row(1, 100, budget=100), row(2, 100, budget=100), row(4, 100, budget=100)]
+    rows = [*equal, row(2, 200), row(4, 400)]
     fit = fitted(rows)
     assert fit is not None
     assert (fit.base, fit.per_adapter, fit.per_node) == pytest.approx((1_000_000, 300, 7))
-    assert fit.largest < 1e-3
-    off = fitted([*rows, row(8, 100, off=1000)])
+    assert max(fit.off, fit.largest) < 1e-3
+    off = fitted([*rows, row(8, 800, off=1000)])
     assert off is not None
     assert off.largest > 50
-    assert fitted(rows[:3]) is None
-    assert fitted([row(1, 100), row(2, 200), row(4, 400)]) is None, "adapters and nodes that grow together cannot be told apart"
-    assert fitted([*rows[:3], Row(2, None, "does not run: killed")]) is None
+    assert (off.per_adapter, off.off) == pytest.approx((300, 0), abs=1e-3), "larger packs say nothing of an adapter's own"
+    crooked = fitted([*rows, row(8, 100, off=1000, budget=100)])
+    assert crooked is not None
+    assert crooked.off > 50
+    assert fitted(rows[1:]) is None, "two cohorts lie on a line whatever they are"
+    assert fitted(equal) is None, "nodes of one number"
+    assert fitted([*equal, Row(2, None, "does not run: killed")]) is None
 
 
 def test_a_worker_answers_nothing_before_it_is_opened() -> None:

@@ -1,8 +1,9 @@
-"""What another adapter in a cohort takes in memory: peaks of small cohorts, and a plane through them.
+"""What another adapter in a cohort takes in memory: peaks of small cohorts, and lines through them.
 
     peak = base + adapters * (bytes of an adapter) + nodes of the largest pack * (bytes of a node)
 
-Cohorts whose packs hold one adapter's step each tell the second term, cohorts whose step is one pack the third.
+Cohorts whose packs hold one adapter's step each tell the second term, cohorts whose step is one pack the third. All adapters read the same questions,
+so that each has as many nodes. The peaks are of what torch allocates: resident memory depends on how freed pieces lie, by more than an adapter.
 """
 
 from __future__ import annotations
@@ -42,31 +43,37 @@ class Row:
     """Bytes after loading, before the first step: resident memory, or on CUDA what is allocated there."""
     peak: int = 0
     """Largest such number in the steps."""
+    allocated: int | None = None
+    """The most that torch held at once on the CPU beyond what it held before the first step; None on CUDA."""
     adapter: int = 0
     """Bytes of one adapter's trained tensors, gradients and moments."""
+
+    @property
+    def held(self) -> int:
+        """What torch allocated at most."""
+        return self.peak if self.allocated is None else self.allocated
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The plane through the measured rows."""
+    """What the measured rows tell."""
 
     base: float
     per_adapter: float
     """Bytes that another adapter adds where the packs stay as large."""
     per_node: float
     """Bytes that another node of the largest pack adds."""
+    off: float
+    """Largest distance of a cohort with packs of one adapter's step from the line through those, bytes."""
     largest: float
-    """Largest distance of a row from the plane, bytes."""
+    """Largest distance of any cohort, bytes."""
 
 
 def one_step(work: StudyWork) -> int:
-    """Nodes of one adapter's largest step: with this budget each pack is one adapter's step."""
-    longest = 0
-    for lesson in work.lessons:
-        virtual = int(lesson.work.settings["length"]) if lesson.work.method == "prompt-tuning" else 0
-        for batch in lesson.work.batches[:_STEPS]:
-            longest = max(longest, step_nodes([encoded(question) for question in batch], "answer", "total") + virtual)
-    return longest
+    """Nodes of the first adapter's largest step: with this budget each pack is one adapter's step."""
+    own = work.lessons[0].work
+    virtual = int(own.settings["length"]) if own.method == "prompt-tuning" else 0
+    return virtual + max(step_nodes([encoded(question) for question in batch], "answer", "total") for batch in own.batches[:_STEPS])
 
 
 def measured_rows(work: StudyWork, folder: Path, start: Callable[[], Talk], side: str, on_event: Callable[[str], None]) -> list[Row]:
@@ -81,13 +88,13 @@ def measured_rows(work: StudyWork, folder: Path, start: Callable[[], Talk], side
     """
     rows = []
     sizes = [size for size in _SIZES if size <= len(work.lessons)]
-    budget = one_step(work.first(sizes[-1], _STEPS, None))
+    budget = one_step(work)
     for nodes_per_pack in (budget, None):
         for size in sizes:
             if size == 1 and nodes_per_pack is None:
                 continue  # one adapter's step is one pack already
             on_event(f"memory of a cohort of {size}, {'one pack' if nodes_per_pack is None else f'packs of {nodes_per_pack:,} nodes'}")
-            cohort = work.first(size, _STEPS, nodes_per_pack)
+            cohort = work.alike(size, _STEPS, nodes_per_pack)
             rows.append(_row(cohort, folder / f"{size}-{nodes_per_pack or 'one'}", start, side))
     return rows
 
@@ -101,13 +108,13 @@ def _row(work: StudyWork, folder: Path, start: Callable[[], Talk], side: str) ->
         talk.ask("open", side=side, work=path, options={})
         before = _counted(talk.ask("forget"))
         taken = talk.ask("train", number=0, folder=folder / "trained")
-        peak = _counted(talk.ask("memory"))
+        after = talk.ask("memory")
     except SideError as error:
         return Row(size, budget, f"does not run: {error}")
     finally:
         talk.close()
-    nodes = max(taken["nodes"]) if budget is None else min(budget, max(taken["nodes"]))
-    return Row(size, budget, "measured", nodes, before, peak, int(taken["state"]))
+    allocated = None if after["allocated"] is None else int(after["allocated"])
+    return Row(size, budget, "measured", budget or max(taken["nodes"]), before, _counted(after), allocated, int(taken["state"]))
 
 
 def _counted(memory: dict[str, Any]) -> int:
@@ -116,12 +123,21 @@ def _counted(memory: dict[str, Any]) -> int:
 
 
 def fitted(rows: Sequence[Row]) -> Fit | None:
-    """The plane through the measured rows by least squares; None where they are too few to tell its three numbers and to check them."""
+    """An adapter's bytes from the cohorts with equal packs, then a node's from all; None where they are too few to tell and to check these.
+
+    Each by least squares. The first are not disturbed by the second, which are larger by far and grow with more than the number of nodes.
+    """
     told = [row for row in rows if row.state == "measured"]
-    matrix = np.array([[1.0, row.adapters, row.nodes] for row in told])
-    if len(told) < 4 or np.linalg.matrix_rank(matrix) < 3:
+    equal = [row for row in told if row.nodes_per_pack is not None]
+    if len(equal) < 3 or len({row.nodes for row in told}) < 2:
         return None
-    peaks = np.array([float(row.peak) for row in told])
-    base, per_adapter, per_node = np.linalg.lstsq(matrix, peaks, rcond=None)[0]
-    largest = float(np.abs(matrix @ (base, per_adapter, per_node) - peaks).max())
-    return Fit(float(base), float(per_adapter), float(per_node), largest)
+    per_adapter, _, off = _line([(row.adapters, row.held) for row in equal])
+    per_node, base, largest = _line([(row.nodes, row.held - per_adapter * row.adapters) for row in told])
+    return Fit(base, per_adapter, per_node, off, largest)
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Slope, height at zero and largest distance of the line through points."""
+    x, y = np.array(points, dtype=float).T
+    slope, height = np.polyfit(x, y, 1)
+    return float(slope), float(height), float(np.abs(slope * x + height - y).max())

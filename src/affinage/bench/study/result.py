@@ -192,17 +192,18 @@ def _equal(result: StudyResult) -> Iterable[str]:
 
 
 def _remembered(result: StudyResult) -> Iterable[str]:
-    """The memory of small cohorts and the plane through it."""
+    """The memory of small cohorts and what it tells of another adapter."""
     yield "## Memory of another adapter in a cohort"
     rows = [
         (
             str(row.adapters),
             "one pack" if row.nodes_per_pack is None else f"packs of {row.nodes_per_pack:,}",
-            *((f"{row.nodes:,}", f"{row.before / 1e6:,.0f}", f"{row.peak / 1e6:,.0f}") if row.state == "measured" else (row.state, "", "")),
+            *_measured(row),
         )
         for row in result.memory
     ]
-    yield grid(("adapters", "a step is", "nodes of the largest pack", "MB after loading", "MB at most"), rows, words=0)
+    header = ("adapters", "a step is", "nodes of the largest pack", "MB after loading", "MB at most", "allocated in the steps, MB")
+    yield grid(header, rows, words=0)
     fit = fitted(result.memory)
     if fit is None:
         yield "Too few cohorts to tell an adapter's memory from that of its nodes."
@@ -210,16 +211,27 @@ def _remembered(result: StudyResult) -> Iterable[str]:
     own = next(row.adapter for row in result.memory if row.state == "measured")
     parts = "its tensors, gradients and AdamW's moments"
     each = [
-        ("another adapter, packs as large", f"{fit.per_adapter / 1e6:,.2f} MB", f"{own / 1e6:,.2f} MB: {parts}"),
+        ("another adapter, packs as large", f"{fit.per_adapter / 1e6:,.3f} MB", f"{own / 1e6:,.3f} MB: {parts}"),
         ("another node of the largest pack", f"{fit.per_node / 1e6:,.3f} MB", "its activations"),
         *_together(result.memory, fit, own, parts),
     ]
     yield grid(("what is added", "measured", "made of"), each, words=3)
     yield (
-        f"A plane through the rows (least squares): {fit.base / 1e6:,.0f} MB + adapters x {fit.per_adapter / 1e6:,.2f} MB + nodes x "
-        f"{fit.per_node / 1e6:,.3f} MB; no row is farther from it than {fit.largest / 1e6:,.1f} MB, which is how far these numbers can be trusted. "
-        "Each cohort ran in a process of its own, a few steps; MB of resident memory, on CUDA of what is allocated on the device, loading left out."
+        f"Least squares, first over the packs of one adapter's step, none of which is farther than {fit.off / 1e6:,.3f} MB from its line, then over "
+        f"all: {fit.base / 1e6:,.0f} MB + adapters x {fit.per_adapter / 1e6:,.3f} MB + nodes x {fit.per_node / 1e6:,.3f} MB; no cohort is farther "
+        f"from that than {fit.largest / 1e6:,.1f} MB. "
+        "Each cohort ran in a process of its own, a few steps, all its adapters on the first one's questions. *MB after loading* and *MB at most*: "
+        "resident memory, on CUDA what is allocated on the device. *allocated in the steps*: the most that torch held at once on the CPU beyond what "
+        "it held before the first step, which the lines are laid through there."
     )
+
+
+def _measured(row: Row) -> tuple[str, str, str, str]:
+    """Its numbers, or why there are none."""
+    if row.state != "measured":
+        return row.state, "", "", ""
+    allocated = "" if row.allocated is None else f"{row.allocated / 1e6:,.1f}"
+    return f"{row.nodes:,}", f"{row.before / 1e6:,.0f}", f"{row.peak / 1e6:,.0f}", allocated
 
 
 def _together(rows: Sequence[Row], fit: Fit, own: int, parts: str) -> Iterable[tuple[str, ...]]:
@@ -230,4 +242,4 @@ def _together(rows: Sequence[Row], fit: Fit, own: int, parts: str) -> Iterable[t
     if first.adapters == 1 and more:
         nodes = (last.nodes - first.nodes) / more
         activations = f"{own / 1e6:,.2f} MB: {parts}; {nodes * fit.per_node / 1e6:,.0f} MB: activations of its {nodes:,.0f} nodes"
-        yield "another adapter, a step as one pack", f"{(last.peak - first.peak) / more / 1e6:,.2f} MB", activations
+        yield "another adapter, a step as one pack", f"{(last.held - first.held) / more / 1e6:,.2f} MB", activations

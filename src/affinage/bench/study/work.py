@@ -69,15 +69,12 @@ class StudyWork(_Record):
         lessons = [each.model_copy(update={"work": each.work.model_copy(update={"model": model})}) for each in self.lessons]
         return self.model_copy(update={"lessons": tuple(lessons)})
 
-    def first(self, count: int, steps: int, nodes_per_pack: int | None) -> StudyWork:
-        """One cohort of the first adapters, for a few steps."""
-        lessons = []
-        for each in self.lessons[:count]:
-            training = each.work.training.model_copy(update={"steps": steps})
-            lessons.append(
-                each.model_copy(update={"work": each.work.model_copy(update={"training": training, "batches": each.work.batches[:steps]})})
-            )
-        return self.model_copy(update={"lessons": tuple(lessons), "members": count, "nodes_per_pack": nodes_per_pack})
+    def alike(self, count: int, steps: int, nodes_per_pack: int | None) -> StudyWork:
+        """One cohort of so many adapters that all read what the first one reads, for a few steps: each one's nodes are as many."""
+        own = self.lessons[0].work
+        training = own.training.model_copy(update={"steps": steps})
+        lesson = self.lessons[0].model_copy(update={"work": own.model_copy(update={"training": training, "batches": own.batches[:steps]})})
+        return self.model_copy(update={"lessons": (lesson,) * count, "members": count, "nodes_per_pack": nodes_per_pack})
 
 
 def pool(work: Work) -> tuple[Question, ...]:

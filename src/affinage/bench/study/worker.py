@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 from affinage.bench.wire import work_off
 
 if TYPE_CHECKING:
+    from affinage.bench.memory import Allocations
     from affinage.bench.study.side import StudySide
 
 __all__ = ["COMMAND", "OURS", "PEER", "StudyDesk"]
@@ -32,13 +33,14 @@ class StudyDesk:
 
     def __init__(self) -> None:
         self._side: StudySide | None = None
+        self._allocations: Allocations | None = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request.
 
         Args:
-            request: `do` is `open` (side, work, options), `gradients` (places, paths), `train` (number, folder), `forget` (peaks of memory) or
-                `memory`.
+            request: `do` is `open` (side, work, options), `gradients` (places, paths), `train` (number, folder), `forget` (peaks of memory, and
+                on a CPU counts torch's allocations from here on, which takes time) or `memory`.
         """
         match request:
             case {"do": "open", "side": "affinage", "work": str(work)}:
@@ -52,7 +54,20 @@ class StudyDesk:
                 return {"losses": self._side.gradients(places, [Path(path) for path in paths])}
             case {"do": "train", "number": int(number), "folder": str(folder)}:
                 return self._side.train(number, Path(folder)).as_dict()
-        return _memory(self._side.device, forget=request["do"] == "forget")
+        return self._memory(self._side.device, forget=request["do"] == "forget")
+
+    def _memory(self, device: str, *, forget: bool) -> dict[str, Any]:
+        """Peaks of this process: so far, or from here on. `allocated`: torch's on a CPU since the last `forget`, null where none was counted."""
+        from affinage.bench.memory import Allocations, forget_peaks, peak_memory
+
+        peaks: dict[str, Any] = peak_memory(device) | {"allocated": None}
+        if self._allocations is not None:
+            peaks["allocated"], self._allocations = self._allocations.peak(), None
+        if forget:
+            forget_peaks(device, resident=True)
+            peaks |= peak_memory(device)
+            self._allocations = Allocations() if device == "cpu" else None
+        return peaks
 
     def _opened(self, side: StudySide, own: float) -> dict[str, Any]:
         self._side = side
@@ -78,15 +93,6 @@ def _peer(path: Path, options: dict[str, Any]) -> tuple[StudySide, float]:
     work = read_work(path)
     own = time.perf_counter() - began
     return PeftLesson(work, options), own
-
-
-def _memory(device: str, *, forget: bool) -> dict[str, Any]:
-    """Peaks of this process: so far, or from here on."""
-    from affinage.bench.memory import forget_peaks, peak_memory
-
-    if forget:
-        forget_peaks(device, resident=True)
-    return peak_memory(device)
 
 
 if __name__ == "__main__":
