@@ -46,7 +46,8 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Keeps its input and one number a row."""
         rows = x.reshape(-1, x.shape[-1])
-        square = rows.float().square().mean(-1)
+        wide = rows.float()
+        square = (wide * wide).mean(-1)
         normed, _, _ = torch.native_batch_norm(rows[None], None, None, torch.zeros_like(square), square, False, 0.0, eps)
         ctx.save_for_backward(rows, weight, square.add_(eps).rsqrt_()[:, None])
         return normed.mul_(weight).view(x.shape)

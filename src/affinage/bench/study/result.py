@@ -221,8 +221,8 @@ def _remembered(result: StudyResult) -> Iterable[str]:
         f"all: {fit.base / 1e6:,.0f} MB + adapters x {fit.per_adapter / 1e6:,.3f} MB + nodes x {fit.per_node / 1e6:,.3f} MB; no cohort is farther "
         f"from that than {fit.largest / 1e6:,.1f} MB. "
         "Each cohort ran in a process of its own, a few steps, all its adapters on the first one's questions. *MB after loading* and *MB at most*: "
-        "resident memory, on CUDA what is allocated on the device. *allocated in the steps*: the most that torch held at once on the CPU beyond what "
-        "it held before the first step, which the lines are laid through there."
+        "resident memory (on a CPU with the records of the profiler that counts), on CUDA what is allocated on the device. *allocated in the steps*: "
+        "the most that torch held at once on the CPU beyond what it held before the first step, which the lines are laid through there."
     )
 
 
