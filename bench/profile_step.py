@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import flags
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -49,10 +50,11 @@ def main() -> None:
             side.step(index)
         counted = range(_FIRST, _FIRST + given.steps)
         taken = [side.step(index) for index in counted]
-        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if side.device.startswith("cuda") else [])]) as seen:
+        on_device = side.device.startswith("cuda")
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]) as seen:
             for index in counted:
                 side.step(index)
-    rows = _operations(seen, given.steps, on_device=side.device.startswith("cuda"))
+    rows = _operations(seen, given.steps, on_device=on_device)
     record = {
         "bench": "profile",
         "command": shlex.join(["python", "bench/profile_step.py", *sys.argv[1:]]),
@@ -76,19 +78,11 @@ def main() -> None:
 
 def _given() -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--source", default="starter")
-    parser.add_argument("--path")
-    parser.add_argument("--culture")
+    parser = flags.shared(__doc__, name="profile-cpu")
     parser.add_argument("--method", default="prompt-tuning", choices=sorted(SETTINGS))
     parser.add_argument("--per-template", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--out", default="bench/results")
-    parser.add_argument("--name", default="profile-cpu")
     return parser.parse_args()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import flags
 import torch
 
 from affinage import backbone, data
@@ -75,21 +76,13 @@ def main() -> None:
 
 def _given() -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--source", default="starter")
-    parser.add_argument("--path")
-    parser.add_argument("--culture")
+    parser = flags.shared(__doc__, name="suffix-cpu")
     parser.add_argument("--style", default="letters")
     parser.add_argument("--loss", default="answer")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--vectors", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--per-template", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--out", default="bench/results")
-    parser.add_argument("--name", default="suffix-cpu")
     return parser.parse_args()
 
 
