@@ -39,8 +39,8 @@ class StudyDesk:
         """The reply to one request.
 
         Args:
-            request: `do` is `open` (side, work, options), `gradients` (places, paths), `train` (number, folder), `forget` (peaks of memory, and
-                on a CPU counts torch's allocations from here on, which takes time) or `memory`.
+            request: `do` is `open` (side, work, options), `gradients` (places, paths), `train` (number, folder), `forget` (peaks of memory so
+                far; on a CPU torch's allocations are counted from here on, which takes time) or `memory` (peaks since then).
         """
         match request:
             case {"do": "open", "side": "affinage", "work": str(work)}:
@@ -54,20 +54,29 @@ class StudyDesk:
                 return {"losses": self._side.gradients(places, [Path(path) for path in paths])}
             case {"do": "train", "number": int(number), "folder": str(folder)}:
                 return self._side.train(number, Path(folder)).as_dict()
-        return self._memory(self._side.device, forget=request["do"] == "forget")
+            case {"do": "forget"}:
+                return self._forgotten(self._side.device)
+            case {"do": "memory"}:
+                return self._memory(self._side.device)
+        raise ValueError(f"a request that this process cannot answer: {sorted(request)}")
 
-    def _memory(self, device: str, *, forget: bool) -> dict[str, Any]:
-        """Peaks of this process: so far, or from here on. `allocated`: torch's on a CPU since the last `forget`, null where none was counted."""
+    def _forgotten(self, device: str) -> dict[str, Any]:
+        """Peaks of this process now, from which the next `memory` counts."""
         from affinage.bench.memory import Allocations, forget_peaks, peak_memory
 
-        peaks: dict[str, Any] = peak_memory(device) | {"allocated": None}
-        if self._allocations is not None:
-            peaks["allocated"], self._allocations = self._allocations.peak(), None
-        if forget:
-            forget_peaks(device, resident=True)
-            peaks |= peak_memory(device)
-            self._allocations = Allocations() if device == "cpu" else None
+        forget_peaks(device, resident=True)
+        peaks = peak_memory(device)
+        self._allocations = Allocations() if device == "cpu" else None
         return peaks
+
+    def _memory(self, device: str) -> dict[str, Any]:
+        """Peaks of this process since `forget`. `allocated`: torch's in main memory, null on CUDA, which counts its own; read once."""
+        from affinage.bench.memory import peak_memory
+
+        # Before the counting ends, for that takes memory itself.
+        peaks = peak_memory(device)
+        counted, self._allocations = self._allocations, None
+        return peaks | {"allocated": counted.peak() if counted else None}
 
     def _opened(self, side: StudySide, own: float) -> dict[str, Any]:
         self._side = side
