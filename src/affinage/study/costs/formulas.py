@@ -190,9 +190,13 @@ def seconds_of(pack: Counts, shape: BackboneShape, rates: Rates, *, width: int, 
 def traffic_of(pack: Counts, shape: BackboneShape, width: int) -> tuple[float, float]:
     """Bytes of the values that a forward pass makes: of the nodes in every layer, and of attention's strips."""
     values = pack.nodes * (_outputs(shape) * width + 8 * shape.width * shape.layers)
+    return values, shape.layers * _strip_bytes(pack, shape, width, per_score=4 + width)
+
+
+def _strip_bytes(pack: Counts, shape: BackboneShape, width: int, *, per_score: int) -> float:
+    """Bytes of one layer's strips: gathered keys, values and queries in the model's type, and every head's scores at `per_score` bytes each."""
     gathered = 2 * pack.keys * shape.kv_heads * shape.head_width * width + pack.queries * attention_width(shape) * width
-    scores = pack.pairs * (attention_width(shape) // shape.head_width) * (4 + width)
-    return values, shape.layers * (gathered + scores)
+    return gathered + pack.pairs * (attention_width(shape) // shape.head_width) * per_score
 
 
 def calls_of(pack: Counts, shape: BackboneShape) -> float:
@@ -244,10 +248,8 @@ def bytes_of(
     if training and adapter.updates:
         # The inputs of queries, keys and values are one tensor, so are those of a gate and its partner.
         per_node += width * (2 * shape.width + attention_width(shape) + feed_forward / 2)
-    strips = traffic_of(pack, shape, width)[1] / layers
-    if training:
-        strips -= pack.pairs * (attention_width(shape) // shape.head_width) * width
-    layer = pack.nodes * per_node + strips
+    # What training keeps of a score is its float32 value or its weight; without a backward pass both are there at once.
+    layer = pack.nodes * per_node + _strip_bytes(pack, shape, width, per_score=4 if training else 4 + width)
     if not training:
         kept = layer
     elif recomputed:
