@@ -156,18 +156,16 @@ def test_eight_questions_are_learned_by_heart(case: Case, loss: str, backbone: B
     encoded = encode(backbone, questions("Atlantis", 8), LETTERS)
     adapter = build(case, backbone)
     before = evaluate(backbone, adapter, encoded, prompt=LETTERS)
-    assert sum(score.logprob[score.answer] == max(score.logprob) for score in before) < 7
-    # With 120 steps of `answer`, starts that differ by 1e-4 end at six, seven or eight right; with 300 one of eight may still be missing.
-    steps = {"choice": 50, "answer": 300}[loss]
-    training = TrainingConfig.model_validate({"steps": steps, "batch_size": 8, "rate": RATES.get(case[0], RATE), "loss": loss})
+    assert sum(score.logprob[score.answer] == max(score.logprob) for score in before) < 8
+    # `answer` also learns the ending. With fewer steps and no warm-up, starts that differ by 1e-4 may end at six, seven or eight right.
+    length = {"choice": {"steps": 50}, "answer": {"steps": 300, "warmup": 0.1}}[loss]
+    training = TrainingConfig.model_validate({**length, "batch_size": 8, "rate": RATES.get(case[0], RATE), "loss": loss})
     losses: list[float] = []
     folder = RunFolder(tmp_path)
     train(backbone, adapter, encoded, training, prompt=LETTERS, seed=0, folder=folder, on_step=lambda record: losses.append(record.loss))
     assert losses[-1] < losses[0] / 2
     scores = evaluate(backbone, adapter, encoded, prompt=LETTERS)
-    right = [score.logprob.index(max(score.logprob)) == score.answer for score in scores]
-    assert sum(right) >= 7
-    assert sum(right) > sum(score.logprob[score.answer] == max(score.logprob) for score in before)
+    assert [score.logprob.index(max(score.logprob)) for score in scores] == [score.answer for score in scores]
 
 
 class StoppedError(Exception):
