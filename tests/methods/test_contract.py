@@ -158,8 +158,8 @@ def test_eight_questions_are_learned_by_heart(case: Case, loss: str, backbone: B
     before = evaluate(backbone, adapter, encoded, prompt=LETTERS)
     assert sum(score.logprob[score.answer] == max(score.logprob) for score in before) < 8
     # `answer` also learns the ending. With fewer steps and no warm-up, starts that differ by 1e-4 may end at six, seven or eight right.
-    length = {"choice": {"steps": 50}, "answer": {"steps": 300, "warmup": 0.1}}[loss]
-    training = TrainingConfig.model_validate({**length, "batch_size": 8, "rate": RATES.get(case[0], RATE), "loss": loss})
+    steps, warmup = {"choice": (50, 0.0), "answer": (300, 0.1)}[loss]
+    training = TrainingConfig.model_validate({"steps": steps, "warmup": warmup, "batch_size": 8, "rate": RATES.get(case[0], RATE), "loss": loss})
     losses: list[float] = []
     folder = RunFolder(tmp_path)
     train(backbone, adapter, encoded, training, prompt=LETTERS, seed=0, folder=folder, on_step=lambda record: losses.append(record.loss))
