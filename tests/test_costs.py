@@ -35,13 +35,13 @@ from affinage.study.costs import (
     Step,
     bytes_of,
     given_rates,
-    optimiser_seconds,
     sample,
     seconds_of,
     step_seconds,
     weight_bytes,
 )
 from affinage.study.costs.estimate import effective_groups, estimate, known_machine
+from affinage.study.costs.formulas import optimiser_seconds
 from affinage.study.costs.measure import measure
 from affinage.study.costs.sample import adapter_of, first_batches, training_step
 from affinage.study.engine import engine as real_engine

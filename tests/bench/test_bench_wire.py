@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ serve(sys.stdin, sys.stdout, answer)
 
 
 def test_requests_errors_and_death() -> None:
-    with Process((sys.executable, "-c", ECHO)) as side:
+    with closing(Process((sys.executable, "-c", ECHO))) as side:
         assert side.ask("echo", number=4, path=Path("a/b")) == {"got": {"do": "echo", "number": 4, "path": "a/b"}, "share": 0.25}
         with pytest.raises(SideError, match=r"^ZeroDivisionError: division by zero \(raised in __main__\)$"):
             side.ask("echo", number=0)
@@ -44,7 +45,7 @@ def test_requests_errors_and_death() -> None:
 def test_a_worker_in_its_own_process(tiny_folder: Path, tmp_path: Path) -> None:
     work = training_work(made(tiny_folder, tmp_path), "prompt-tuning", 1, 2, tmp_path / "start")
     path = write_work(tmp_path / "work.json", work)
-    with Process() as side:
+    with closing(Process()) as side:
         with pytest.raises(SideError, match=r"^side of the bench: found 'peft-lop'; .* 'peft-loop' or"):
             side.ask("open", side="peft-lop", work=path, options={})
         with pytest.raises(SideError, match="no open side can answer"):

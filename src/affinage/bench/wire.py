@@ -18,7 +18,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn, Protocol, Self, final
+from typing import IO, Any, NoReturn, Protocol, final
 
 from affinage.records import UserError
 
@@ -91,14 +91,6 @@ class Process:
             with contextlib.suppress(BrokenPipeError):  # a request that a dead process did not read
                 if pipe is not None:
                     pipe.close()
-
-    def __enter__(self) -> Self:
-        """The process."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends it."""
-        self.close()
 
     def _death(self) -> SideError:
         """What is known of a process that ended without a reply."""
