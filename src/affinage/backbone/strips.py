@@ -2,7 +2,7 @@
 
 One autograd function for the whole of a layer's attention. What a framework would record step by step (slices, permutations, casts, and their
 gradients) is written out: rows are chosen straight into the layout that the products want, results land in place, and the backward pass is four
-products and one softmax per group.
+products and the gradient of one softmax per group.
 
 Letters: N nodes, S strips, Q queries and T keys per strip, K key/value heads, G query heads per key head, D head width, P prefix slots.
 """

@@ -227,10 +227,10 @@ def bytes_of(
     """Largest bytes of a pack beside the model: what the forward pass keeps for the backward pass, the logits, and the adapters' own.
 
     Kept per layer and node: two norms' inputs in float32, and of a gated feed-forward three of its four inner values; for attention the
-    gathered queries, keys and values and the scores in float32 (where weights are a plain softmax of them, the weights alone, in the model's
-    type). Methods that update linear modules keep what goes into these. A plain multiple of the layer's width (16.3 values per node: 33 bytes
-    per unit of width in bfloat16) misses attention's part and the logits, which depend on the strips and on the answers. Norms that are
-    computed in fewer passes (`backbone.norms`) keep half of what is told for them.
+    gathered queries, keys and values and 4 bytes a score, its float32 value (where weights are a plain softmax, the weight alone is kept,
+    in bfloat16 half of that). Methods that update linear modules keep what goes into these. A plain multiple of the layer's width (16.3
+    values per node: 33 bytes per unit of width in bfloat16) misses attention's part and the logits, which depend on the strips and on the
+    answers. Norms that are computed in fewer passes (`backbone.norms`) keep half of what is told for them in bfloat16.
 
     Args:
         pack: the largest of a step.

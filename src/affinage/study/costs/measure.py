@@ -73,7 +73,7 @@ def _products(shape: BackboneShape, device: torch.device, dtype: torch.dtype) ->
 
 
 def _batched(shape: BackboneShape, device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds per multiply-add of products of 16 queries with 96 keys, as strips have them."""
+    """Seconds per multiply-add of products of 32 queries with 96 keys, as strips have them."""
     strips, queries, keys = 64 * shape.kv_heads, 32, 96
     q, k = _noise(device, dtype, strips, queries, shape.head_width), _noise(device, dtype, strips, shape.head_width, keys)
     return _fastest(lambda: q @ k, device) / (strips * queries * keys * shape.head_width)
