@@ -86,7 +86,15 @@ def whole(config: StudyConfig, set_up: None) -> tuple[StudyResult, list[str], li
 
 
 def run(config: StudyConfig, log: list[str] | None = None, **values: Any) -> StudyResult:
-    given: dict[str, Any] = {"method": "prompt-tuning", "adapters": 2, "steps": 2, "repetitions": 1, "memory": False, **values}
+    given: dict[str, Any] = {
+        "peer": "peft-loop-tuned",
+        "method": "prompt-tuning",
+        "adapters": 2,
+        "steps": 2,
+        "repetitions": 1,
+        "memory": False,
+        **values,
+    }
     return study(config, command="affinage bench study", start=nearby([] if log is None else log), trial=Near, **given)
 
 
@@ -155,6 +163,17 @@ def test_both_sides_end_at_the_same_tensors(method: str, config: StudyConfig) ->
     assert sides.ours.tokens < sides.theirs.tokens <= sides.theirs.padded
 
 
+def test_a_peer_as_it_comes_runs_without_a_search_for_its_set_up(config: StudyConfig) -> None:
+    log: list[str] = []
+    result = run(config, log, peer="peft-loop", adapters=1)
+    assert (result.state, result.peer, result.options) == ("measured", "peft-loop", {})
+    assert "train peft-loop" in log
+    assert max(result.repetitions[0].apart) < 0.05
+    page = markdown(result, "as it comes")
+    assert "`peft-loop`: PEFT in a plain torch loop as it comes" in page
+    assert "fastest" not in page
+
+
 @pytest.mark.usefixtures("set_up")
 def test_a_peer_trained_otherwise_ends_elsewhere(config: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     right = PeftLesson._learn
@@ -180,7 +199,7 @@ def test_a_loss_of_another_size_is_not_timed(config: StudyConfig, monkeypatch: p
 def test_who_begins_changes_from_cohort_to_cohort_and_each_peer_has_a_process(whole: tuple[StudyResult, list[str], list[str]]) -> None:
     _, log, events = whole
     begun = next(place for place, line in enumerate(log) if line.startswith("train")) - 1
-    ours, peer = ["train affinage"], ["open peft", "train peft", "memory peft", "close peft"]
+    ours, peer = ["train affinage"], [f"{each} peft-loop-tuned" for each in ("open", "train", "memory", "close")]
     first = ["open affinage", *ours, *peer, *peer, *peer, *peer, *ours, "memory affinage", "close affinage"]
     second = ["open affinage", *peer, *peer, *ours, *ours, *peer, *peer, "memory affinage", "close affinage"]
     assert log[begun : begun + len(first) + len(second)] == first + second
@@ -305,7 +324,9 @@ def test_ratios_by_hand() -> None:
 
     sides = Sides(side((2.0,), (3.0, 5.0), 100), side((4.0, 4.0), (12.0, 10.0), 150), (0.1, 0.3))
     assert (sides.time_ratio, sides.training_ratio, sides.token_ratio) == (3.0, 2.75, 1.5)
-    result = StudyResult("affinage bench study", {"device": "cpu: a processor"}, {}, "lora", "measured", {"attention": "eager"}, {}, (sides,))
+    result = StudyResult(
+        "affinage bench study", {"device": "cpu: a processor"}, {}, "lora", "peft-loop-tuned", "measured", {"attention": "eager"}, {}, (sides,)
+    )
     page = markdown(result, "by hand")
     assert "| PEFT, a process for each adapter | 2 | 30 (30 to 30) | 8 (8 to 8) | 22 (22 to 22) | 150 | 1.50 GB |" in page
     assert "| the whole | 3 (3 to 3) | 1.50 | **2.00** |" in page
@@ -324,11 +345,12 @@ def test_no_questions_are_refused(config: StudyConfig, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--peer", "trl"), "--peer: found 'trl'; expected a known one."),
         (("--method", "none"), "--method: found 'none'; expected a known one."),
         (("--adapters", "0"), "Invalid value for '--adapters'"),
         (("--culture", "Atlantys"), "Atlantys"),
     ],
-    ids=["method", "adapters", "culture"],
+    ids=["peer", "method", "adapters", "culture"],
 )
 def test_bad_input_has_its_message(arguments: tuple[str, ...], message: str, config: StudyConfig) -> None:
     given = ["--model", config.model.id, "--source", "table", "--path", str(config.data.path)]
@@ -346,13 +368,36 @@ def test_the_command_hands_its_flags_on_and_keeps_the_result(
 
     def told(config: StudyConfig, **values: Any) -> StudyResult:
         asked.update(values, seed=config.seed, model=config.model.id)
-        return StudyResult("affinage bench study", {"device": "cpu: a processor"}, {}, values["method"], state)
+        return StudyResult("affinage bench study", {"device": "cpu: a processor"}, {}, values["method"], values["peer"], state)
 
     monkeypatch.setattr("affinage.bench.study.bench.study", told)
-    flags = ["--method", "lora", "--adapters", "5", "--no-memory", "--set", "seed=7", "--source", "table", "--path", str(config.data.path)]
+    flags = [
+        "--peer",
+        "peft-loop",
+        "--method",
+        "lora",
+        "--adapters",
+        "5",
+        "--no-memory",
+        "--set",
+        "seed=7",
+        "--source",
+        "table",
+        "--path",
+        str(config.data.path),
+    ]
     result = CliRunner().invoke(app, ["bench", "study", *flags, "--model", config.model.id, "--out", str(tmp_path)])
     assert result.exit_code == code, result.output
-    expected = {"method": "lora", "adapters": 5, "steps": 20, "repetitions": 1, "memory": False, "seed": 7, "model": config.model.id}
+    expected = {
+        "peer": "peft-loop",
+        "method": "lora",
+        "adapters": 5,
+        "steps": 20,
+        "repetitions": 1,
+        "memory": False,
+        "seed": 7,
+        "model": config.model.id,
+    }
     assert {name: asked[name] for name in expected} == expected
     assert json.loads((tmp_path / "study-cpu.json").read_text(encoding="utf-8"))["state"] == state
     assert ("does not run" in result.stdout) == (state != "measured" and code == 0)

@@ -20,16 +20,14 @@ from affinage.bench.sides.ours import ADAPTER
 from affinage.bench.study.memory import measured_rows
 from affinage.bench.study.result import Side, Sides, StudyResult
 from affinage.bench.study.work import StudyWork, study_work, write_study
-from affinage.bench.study.worker import COMMAND, OURS, PEER
+from affinage.bench.study.worker import COMMAND, OURS
 from affinage.bench.wire import Process, SideError, Talk
 from affinage.bench.work import write_work
 from affinage.config import StudyConfig
 from affinage.store import RunFolder
 
-__all__ = ["LOOP", "study"]
+__all__ = ["study"]
 
-LOOP = "peft-loop-tuned"
-"""The training side whose set-ups the peer's processes take."""
 _TENSORS = "adapter_model.safetensors"
 """Of an adapter's folder, by our hand and by PEFT's."""
 
@@ -41,6 +39,7 @@ def _process() -> Talk:
 def study(
     config: StudyConfig,
     *,
+    peer: str,
     method: str,
     adapters: int,
     steps: int,
@@ -56,6 +55,7 @@ def study(
 
     Args:
         config: model, data, splits, prompt and training; what it says of cohorts and packs holds, else what a plan would settle.
+        peer: a name of `worker.PEERS`.
         method: a name of `material.SETTINGS`.
         adapters: how many; of the first cultures, then of the same from further starts.
         steps: of each.
@@ -73,8 +73,8 @@ def study(
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         work = study_work(config, method, adapters, steps, folder)
-        result = StudyResult(command, describe(config.model), _worked(config, work), method, state="measured")
-        run = _Run(work, folder, start, trial, on_event)
+        result = StudyResult(command, describe(config.model), _worked(config, work), method, peer, state="measured")
+        run = _Run(peer, work, folder, start, trial, on_event)
         try:
             near = run.equality()
             result = replace(result, options=dict(run.options), equality=near.as_dict())
@@ -144,6 +144,7 @@ class _Tally:
 class _Run:
     """One study on its way."""
 
+    peer: str
     work: StudyWork
     folder: Path
     start: Start
@@ -162,21 +163,21 @@ class _Run:
         dtype = self.work.lessons[0].work.model.dtype
         self.on_event("equality in float32")
         ours = self._ours("float32")  # it writes the starts that the peer copies
-        self.on_event(f"set-ups of {LOOP}")
+        self.on_event(f"set-ups of {self.peer}")
         self.options = self._fastest(dtype)
         # Autocast to float32 is none, and torch refuses it.
         plain = {name: value for name, value in self.options.items() if name != "autocast"}
-        theirs = self._theirs("float32", plain)
+        theirs = self._theirs("float32", self.peer, plain)
         exact = None
         if equality(ours, theirs).rounded:
             try:
-                exact = self._theirs("float32", EXACT["train"][1])
+                exact = self._theirs("float32", *EXACT["train"])
             except SideError as error:
                 raise ComparisonError(f"float32 is too far apart to judge, and float64 does not run: {error}") from None
         if dtype == "float32":
             return equality(ours, theirs, exact=exact)
         self.on_event(f"equality in {dtype}")
-        return equality(ours, theirs, (self._ours(dtype), self._theirs(dtype, self.options)), exact)
+        return equality(ours, theirs, (self._ours(dtype), self._theirs(dtype, self.peer, self.options)), exact)
 
     def repetition(self, number: int) -> Sides:
         """All adapters on both sides, cohort by cohort in turns; who begins changes.
@@ -210,7 +211,7 @@ class _Run:
         """One adapter in the peer's process, which ends with it."""
         self.on_event(f"PEFT, adapter {place + 1} of {len(self.work.lessons)}")
         with ExitStack() as stack:
-            talk = self._loaded(stack, PEER, self.folder / "timed" / f"lesson-{place}.json", self.options, there)
+            talk = self._loaded(stack, self.peer, self.folder / "timed" / f"lesson-{place}.json", self.options, there)
             there.taken.append(talk.ask("train", number=0, folder=folder / str(place)))
             there.memory.append(talk.ask("memory"))
 
@@ -239,11 +240,11 @@ class _Run:
         with our_part(), opened(self.start, OURS, path) as talk:
             return self._gradients(talk, self._judged, "ours")
 
-    def _theirs(self, dtype: str, options: Mapping[str, Any]) -> Answer:
-        """The peer's, each adapter in a process of its own."""
+    def _theirs(self, dtype: str, peer: str, options: Mapping[str, Any]) -> Answer:
+        """A peer's, each adapter in a process of its own."""
         answers = []
         for place in self._judged:
-            with opened(self.start, PEER, self.folder / dtype / f"lesson-{place}.json", options) as talk:
+            with opened(self.start, peer, self.folder / dtype / f"lesson-{place}.json", options) as talk:
                 answers.append(self._gradients(talk, [0], f"theirs-{place}"))
         values = {name.replace("batch 0", f"batch {place}"): value for place, each in enumerate(answers) for name, value in each.values.items()}
         return Answer(values, tuple(loss for each in answers for loss in each.losses))
@@ -261,9 +262,11 @@ class _Run:
     def _fastest(self, dtype: str) -> Mapping[str, Any]:
         """The peer's, by a few steps of the first adapter."""
         lesson = self.work.lessons[0].work
-        options = candidates(LOOP, lesson.method, dtype)
+        options = candidates(self.peer, lesson.method, dtype)
 
         def step(talk: Talk, index: int) -> Reply:
             return talk.ask("step", index=index % len(lesson.batches), gradients=None)
 
-        return fastest(self.trial, LOOP, write_work(self.folder / "trial.json", lesson), options, step)
+        if len(options) == 1:
+            return options[0]
+        return fastest(self.trial, self.peer, write_work(self.folder / "trial.json", lesson), options, step)

@@ -78,6 +78,8 @@ class StudyResult:
     work: Mapping[str, Any]
     """Model, data, adapters, steps, cohorts."""
     method: str
+    peer: str
+    """Which of `worker.PEERS`."""
     state: str
     """`measured`, `does not run: REASON` (the peer) or `failed: REASON` (unequal sides, or ours does not run)."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -102,7 +104,7 @@ def as_dict(result: StudyResult) -> dict[str, Any]:
     ]
     fit = fitted(result.memory)
     return {
-        **{name: getattr(result, name) for name in ("command", "method", "state", "failed")},
+        **{name: getattr(result, name) for name in ("command", "method", "peer", "state", "failed")},
         **{name: dict(getattr(result, name)) for name in ("machine", "work", "options", "equality")},
         "bench": "study",
         "repetitions": repetitions,
@@ -145,13 +147,13 @@ def _compared(result: StudyResult) -> Iterable[str]:
         ("training and saving", spread(training), f"{tokens:.2f}", f"**{median(training) / tokens:.2f}**"),
     ]
     yield grid(("", "time ratio", "token ratio", "time / token"), rows, words=1)
-    set_up = ", ".join(f"{key} {value}" for key, value in result.options.items())
+    set_up = f"; fastest: {', '.join(f'{key} {value}' for key, value in result.options.items())}" if result.options else ""
     yield (
         "Seconds are sums over a side's processes and trainings, medians over the repetitions (smallest to largest); the two sides took turns, "
         "cohort by cohort. *time ratio*: the peer's time over ours. Of short trainings loading is a large part: the longer they get, the nearer "
         "the whole comes to the second row. *token ratio*: the peer's tokens over our nodes, padding left out. *time / token*: the first over the "
         "second. Memory: largest resident memory of a process, loading included; on CUDA also on the device. Each side has one model in memory at "
-        f"a time; the peer loads it anew for each adapter. The peer: {known.get('peft-loop-tuned').what}, saved with `save_pretrained`; fastest: "
+        f"a time; the peer loads it anew for each adapter. The peer, `{result.peer}`: {known.get(result.peer).what}; saved with `save_pretrained`"
         f"{set_up}. What its process imports and reads for this bench alone is taken off its time."
     )
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from affinage.bench.memory import Allocations
     from affinage.bench.study.side import StudySide
 
-__all__ = ["COMMAND", "OURS", "PEER", "StudyDesk"]
+__all__ = ["COMMAND", "OURS", "PEERS", "StudyDesk"]
 
 COMMAND = (sys.executable, "-m", "affinage.bench.study.worker")
 """Starts a worker."""
-OURS, PEER = "affinage", "peft"
-"""Names of the sides."""
+OURS = "affinage"
+PEERS = ("peft-loop-tuned", "peft-loop")
+"""Names of the sides, the default peer first."""
 
 
 @final
@@ -45,8 +46,8 @@ class StudyDesk:
         match request:
             case {"do": "open", "side": "affinage", "work": str(work)}:
                 return self._opened(*_ours(Path(work)))
-            case {"do": "open", "side": "peft", "work": str(work), "options": dict(options)}:
-                return self._opened(*_peer(Path(work), options))
+            case {"do": "open", "side": str(peer), "work": str(work), "options": dict(options)}:
+                return self._opened(*_peer(peer, Path(work), options))
         if self._side is None:
             raise ValueError(f"nothing was opened that could answer: {sorted(request)}")
         match request:
@@ -91,7 +92,7 @@ def _ours(path: Path) -> tuple[StudySide, float]:
     return OurStudy(read_study(path)), 0.0
 
 
-def _peer(path: Path, options: dict[str, Any]) -> tuple[StudySide, float]:
+def _peer(name: str, path: Path, options: dict[str, Any]) -> tuple[StudySide, float]:
     """A peer's side, and the seconds that only this bench needed."""
     for library in ("torch", "transformers", "peft"):
         import_module(library)
@@ -101,7 +102,7 @@ def _peer(path: Path, options: dict[str, Any]) -> tuple[StudySide, float]:
 
     work = read_work(path)
     own = time.perf_counter() - began
-    return PeftLesson(work, options), own
+    return PeftLesson(name, work, options), own
 
 
 if __name__ == "__main__":
