@@ -86,15 +86,8 @@ def whole(config: StudyConfig, set_up: None) -> tuple[StudyResult, list[str], li
 
 
 def run(config: StudyConfig, log: list[str] | None = None, **values: Any) -> StudyResult:
-    given: dict[str, Any] = {
-        "peer": "peft-loop-tuned",
-        "method": "prompt-tuning",
-        "adapters": 2,
-        "steps": 2,
-        "repetitions": 1,
-        "memory": False,
-        **values,
-    }
+    given: dict[str, Any] = {"peer": "peft-loop-tuned", "method": "prompt-tuning", "adapters": 2, "steps": 2, "repetitions": 1, "memory": False}
+    given |= values
     return study(config, command="affinage bench study", start=nearby([] if log is None else log), trial=Near, **given)
 
 
@@ -371,33 +364,12 @@ def test_the_command_hands_its_flags_on_and_keeps_the_result(
         return StudyResult("affinage bench study", {"device": "cpu: a processor"}, {}, values["method"], values["peer"], state)
 
     monkeypatch.setattr("affinage.bench.study.bench.study", told)
-    flags = [
-        "--peer",
-        "peft-loop",
-        "--method",
-        "lora",
-        "--adapters",
-        "5",
-        "--no-memory",
-        "--set",
-        "seed=7",
-        "--source",
-        "table",
-        "--path",
-        str(config.data.path),
-    ]
+    flags = ["--peer", "peft-loop", "--method", "lora", "--adapters", "5", "--no-memory", "--set", "seed=7"]
+    flags += ["--source", "table", "--path", str(config.data.path)]
     result = CliRunner().invoke(app, ["bench", "study", *flags, "--model", config.model.id, "--out", str(tmp_path)])
     assert result.exit_code == code, result.output
-    expected = {
-        "peer": "peft-loop",
-        "method": "lora",
-        "adapters": 5,
-        "steps": 20,
-        "repetitions": 1,
-        "memory": False,
-        "seed": 7,
-        "model": config.model.id,
-    }
+    expected = {"peer": "peft-loop", "method": "lora", "adapters": 5, "steps": 20, "repetitions": 1, "memory": False}
+    expected |= {"seed": 7, "model": config.model.id}
     assert {name: asked[name] for name in expected} == expected
     assert json.loads((tmp_path / "study-cpu.json").read_text(encoding="utf-8"))["state"] == state
     assert ("does not run" in result.stdout) == (state != "measured" and code == 0)
