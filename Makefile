@@ -28,8 +28,8 @@ demo-strong: $(STAMP)
 	$(BIN)/affinage demo --strong --out runs/demo-strong
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 
 test: check
@@ -47,8 +47,8 @@ oldest: $(OLDEST)/.installed
 	OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000 $(OLDEST)/bin/python -m pytest -m 'not slow and not gpu'
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
 
 clean:
 	rm -rf $(VENV) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache
