@@ -151,8 +151,11 @@ def test_ours_may_be_at_most_so_much_farther_from_float32_than_theirs() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "holds"),
-    [(2e-5, 6e-5, True), (6e-5, 6e-5, True), (8e-5, 6e-5, False), (2e-5, 2e-4, False), (2e-4, 2e-4, False)],
-    ids=["nearer", "as near", "farther", "the peer is off", "both are off"],
+    [
+        *((2e-5, 6e-5, True), (6e-5, 6e-5, True), (8e-5, 6e-5, False), (2e-5, 2e-4, False), (2e-4, 2e-4, False)),
+        *((8e-6, 4e-6, True), (1.2e-5, 4e-6, False), (8e-6, 2e-4, False)),
+    ],
+    ids=["nearer", "as near", "farther", "the peer is off", "both are off", "both within the bound", "ours outside it", "ours alone within it"],
 )
 def test_rounding_is_judged_by_float64(ours: float, theirs: float, holds: bool) -> None:
     exact, here, there = (Answer({"a": np.array([1.0 + off, 0.5], np.float32)}) for off in (0.0, ours, -theirs))

@@ -1,8 +1,9 @@
 """Whether two sides compute the same: asserted before anything is timed.
 
 float32: loss and gradients (or option scores) of the two within 1e-5 of the largest. Through thirty layers rounding alone can move a gradient by
-more; then both are held against float64: the distance over all values together must be within 1e-4 for each, and ours may be at most 1.2 times the
-peer's. (The largest deviation of a single value is left to chance there: which of the two has it changes from batch to batch.)
+more; then both are held against float64. Over all values together each must be within 1e-4 of it. And ours must be within the first bound of it by
+its largest deviation, or its distance over all values at most 1.2 times the peer's: below the first bound two right programs differ by more than that
+(on a batch of BLEnD's TRL's distance was 0.8 of that of PEFT's own loop), above it which single value deviates most is left to chance.
 bfloat16: our distance from the peer's float32 at most 1.2 times the peer's own. That distance is over all values together; a single number such as
 the loss may be near by chance, so it is not judged there.
 """
@@ -66,6 +67,8 @@ class Equality:
     """The peer's own."""
     exact: tuple[float, float] | None = None
     """Distance of our float32 and of the peer's from float64, as a part of its norm; None where it was not needed."""
+    from_exact: float | None = None
+    """Largest deviation of our float32 from float64, as `float32` counts it; None where it was not needed."""
 
     @property
     def rounded(self) -> bool:
@@ -77,10 +80,11 @@ class Equality:
         """What is wrong; empty where the two are equal."""
         if self.rounded:
             apart = f"float32 differs by {self.float32:.1e} of the largest ({self.where})"
-            if self.exact is None:
+            if self.exact is None or self.from_exact is None:
                 return f"{apart}, at most {FLOAT32_BOUND:.0e} is allowed"
             ours, theirs = self.exact
-            if not (max(ours, theirs) <= ROUNDING_BOUND and ours <= RATIO_BOUND * theirs):
+            near = self.from_exact <= FLOAT32_BOUND or ours <= RATIO_BOUND * theirs
+            if not (max(ours, theirs) <= ROUNDING_BOUND and near):
                 return f"{apart}; ours is {ours:.1e} from float64, the peer {theirs:.1e}"
         if self.ours is not None and self.theirs is not None and not self.ours <= RATIO_BOUND * self.theirs:
             return f"our error is {self.ours:.2e}, the peer's {self.theirs:.2e}; at most {RATIO_BOUND} times as much is allowed"
@@ -89,7 +93,7 @@ class Equality:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         values = {"float32": self.float32, "where": self.where, "ours": self.ours, "theirs": self.theirs}
-        return {**values, "exact": None if self.exact is None else list(self.exact), "fault": self.fault}
+        return {**values, "exact": None if self.exact is None else list(self.exact), "from_exact": self.from_exact, "fault": self.fault}
 
 
 def gradient_answer(steps: Iterable[tuple[Path, float]]) -> Answer:
@@ -149,4 +153,5 @@ def equality(ours: Answer, theirs: Answer, narrow: tuple[Answer, Answer] | None 
         None if narrow is None else distance(narrow[0], theirs),
         None if narrow is None else distance(narrow[1], theirs),
         None if exact is None else (distance(ours, exact), distance(theirs, exact)),
+        None if exact is None else deviation(ours, exact)[0],
     )
