@@ -19,7 +19,7 @@ from affinage.records import UserError
 from affinage.store import Checkout, StudyFolder, append_log, claim, files, read_all_scores, read_study
 from affinage.study import Event, Outcome, costs, plan, run
 from affinage.study.sides import trained_frame
-from study_fakes import CLEAN, STEPS, Fake, call_at_each_write, contents, study, write_questions
+from study_fakes import CLEAN, CULTURES, STEPS, Fake, call_at_each_write, contents, study, write_questions
 
 
 @pytest.fixture
@@ -291,6 +291,34 @@ def test_a_full_disk_ends_in_its_message_and_the_next_command_goes_on(config: St
     assert all("a full disk" in reason for _, reason in outcome.failures)
     full = False
     assert _run(config, out, fake).complete
+
+
+@pytest.mark.parametrize("cohort", [2, 3])
+def test_an_error_of_a_whole_cohort_is_kept_for_each_member_and_tried_again(
+    cohort: int, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"source": "table", "path": str(questions), "cultures": CULTURES[:cohort]}
+    values: dict[str, Any] = {"methods": [{"name": "lora"}], "data": data}
+    out, config, tries = tmp_path / "out", study(questions, cohort=cohort, **values), list[int]()
+    whole = Fake.train
+
+    def broken(fake: Fake, backbone: Any, members: list[Any], *rest: Any, **packs: Any) -> None:
+        tries.append(len(members))
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(Fake, "train", broken)
+    outcome = _run(config, out, Fake())
+    trained = [planned for planned in plan(config, engine=Fake().engine(), standing=CLEAN).runs if planned.trains]
+    assert tries == [cohort] * (len(trained) // cohort), "a cohort is not tried again by the same command"
+    assert [planned.path for planned, _ in outcome.failures] == [planned.path for planned in trained]
+    assert {reason for _, reason in outcome.failures} == {"RuntimeError: out of order"}
+    for planned in trained:
+        kept = json.loads(StudyFolder(out).run(planned.path).state.read_text())
+        assert (kept["status"], kept["reason"]) == ("failed", "RuntimeError: out of order")
+    monkeypatch.setattr(Fake, "train", whole)
+    assert _run(config, out, Fake()).complete
+    _run(study(questions, **values), tmp_path / "alone", Fake())
+    assert read_all_scores(out).equals(read_all_scores(tmp_path / "alone"))
 
 
 def test_damaged_files_of_one_run_do_not_stop_the_others(config: StudyConfig, tmp_path: Path) -> None:

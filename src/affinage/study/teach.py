@@ -76,7 +76,16 @@ def teach(session: Session, planned: PlannedRun, number: int, held: Claim) -> di
         with ExitStack() as stack:
             pupils = [own if run is planned else _mate(session, run, stack, own) for run in cohort]
             checkpoint = session.folder.cohort([run.path for run in cohort])
-            _lockstep(session, [pupil for pupil in pupils if pupil is not None], checkpoint)
+            there = [pupil for pupil in pupils if pupil is not None]
+            try:
+                _lockstep(session, there, checkpoint)
+            except ClaimLostError:
+                raise
+            except Exception as error:  # the session keeps the reason for the run in hand alone
+                for pupil in there:
+                    if pupil is not own and not pupil.saved and pupil.failure is None:
+                        _lose(session, pupil, error)
+                raise
     if not own.saved and own.failure is None:  # alone, or once lost by its cohort and tried again
         _lockstep(session, [own], session.folder.run(planned.path).checkpoint)
     if own.failure is not None:
@@ -154,6 +163,16 @@ def _lockstep(session: Session, pupils: list[_Pupil], checkpoint: Path) -> None:
     )
 
 
+def _lose(session: Session, pupil: _Pupil, reason: Exception) -> None:
+    """Records that a claimed member failed; the run in hand and members that are there for the others' sake are not recorded here."""
+    if pupil.held is None or pupil.state is None:
+        return
+    pupil.held.check()
+    pupil.state = fail(session.folder.run(pupil.planned.path), pupil.state, reason)
+    session.lost.add(pupil.planned.path)
+    session.tell(pupil.planned, pupil.number, "failed", note=pupil.state.reason)
+
+
 def _together(session: Session, pupils: list[_Pupil]) -> Any:
     """Pupils that are parts of one adapter, as training takes them: one member, and what happens to it happens to each.
 
@@ -196,11 +215,7 @@ def _member(session: Session, pupil: _Pupil) -> Any:
 
     def on_failed(reason: UserError) -> None:
         pupil.failure = reason
-        if pupil.held is not None and pupil.state is not None:
-            pupil.held.check()
-            pupil.state = fail(there, pupil.state, reason)
-            session.lost.add(planned.path)
-            session.tell(planned, pupil.number, "failed", note=pupil.state.reason)
+        _lose(session, pupil, reason)
 
     return session.engine.member(
         pupil.adapter,
