@@ -95,6 +95,13 @@ def test_every_control_is_listed_with_its_values() -> None:
         assert text in output.output
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_device_that_is_not_there_is_said_before_anything_is_written(command: str, study: Path, tmp_path: Path) -> None:
+    result = run("study", command, str(study), "--out", str(tmp_path / "out"), "--set", "model.device=cuda:99", code=2)
+    assert "model.device: found 'cuda:99', and " in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_plan_lists_every_run(done: Path) -> None:
     output = run("study", "plan", str(done)).stdout
     assert re.search(r"none +untouched +fold-0-of-2 +1 finished", output)

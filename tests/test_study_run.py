@@ -388,6 +388,26 @@ def test_who_comes_second_takes_what_the_first_settled(questions: Path, tmp_path
         _run(asked(cohort=3), out, Fake())
 
 
+def test_a_study_stays_on_the_kind_of_device_that_it_was_begun_on(questions: Path, tmp_path: Path) -> None:
+    def on(kind: str) -> Any:
+        return replace(Fake().engine(), free_memory=lambda model: (kind, 1 << 30))
+
+    def begin(out: Path, kind: str, **model: str) -> Outcome:
+        model = {"id": "fake", "dtype": "float32", **model}
+        config = study(questions, model={**model, "threads": 1, "cohort": 1, "nodes_per_pack": 1000}, starts=1, methods=[{"name": "lora"}])
+        return run(config, out, engine=on(kind), standing=CLEAN, poll=0.02)
+
+    assert begin(tmp_path / "out", "cuda").complete
+    assert read_study(tmp_path / "out").config.model.device == "cuda"
+    assert begin(tmp_path / "out", "cpu").complete, "`auto` is what the study was begun on"
+    with pytest.raises(UserError, match=r"model\.device: 'cuda' there, 'cpu' now"):
+        begin(tmp_path / "out", "cpu", device="cpu")
+    # One that an older version began says auto, and goes on.
+    file = tmp_path / "out" / "study.yaml"
+    file.write_text(file.read_text().replace("device: cuda", "device: auto"))
+    assert begin(tmp_path / "out", "cpu").complete
+
+
 def test_changed_data_or_model_are_not_mixed_into_a_study(config: StudyConfig, questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     _run(config, out, Fake())

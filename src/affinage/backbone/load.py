@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from affinage.backbone.allocator import keep_freed_memory
 from affinage.backbone.attention import attend, hand_on
 from affinage.backbone.catalogue import resolve
 from affinage.backbone.compiled import compile_layers, require_compilable
+from affinage.backbone.device import device_of
 from affinage.backbone.kernels import kernel_of
 from affinage.backbone.model import Backbone, Identity
 from affinage.backbone.norms import shorten_norms
@@ -31,6 +31,7 @@ from affinage.backbone.shape import decoder_layers, shape_of
 from affinage.config import ModelConfig
 from affinage.encode import Tokens
 from affinage.records import BackboneShape, UserError
+from affinage.store import cores
 
 __all__ = ["configuration", "describe", "load", "tokens"]
 
@@ -65,12 +66,12 @@ def load(config: ModelConfig) -> Backbone:
     settings = configuration(place, config.revision)
     _refuse_quantising_again(config, place, settings)
     require(probe_configuration(settings), config.id)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    device = device_of(config.device)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
         keep_freed_memory()
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid; every output here is written
-    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(config.threads or cores())
     transformers.utils.logging.disable_progress_bar()  # ours says what happens
     extra: dict[str, Any] = _gguf(place) | ({"quantization_config": GgufConfig(dequantize=True)} if _gguf(place) else {"use_safetensors": True})
     where = placement(config, device)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from affinage import backbone
 from affinage.config import ModelConfig
 from affinage.store import checkout, cores, provenance
 
@@ -22,7 +23,7 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 
 def device_of(model: ModelConfig) -> str:
     """The device that a configuration means on this machine."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
+    return str(backbone.device_of(model.device))
 
 
 def describe(model: ModelConfig) -> dict[str, Any]:

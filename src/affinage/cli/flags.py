@@ -133,19 +133,15 @@ def announce(config: StudyConfig, source: str | None, overrides: Mapping[str, An
 
 def announce_model(model: ModelConfig) -> None:
     """Says on what and how a model computes, in one line, and warns where the machine has no core to spare."""
-    import torch  # noqa: PLC0415  (takes seconds, and only a command that computes asks)
-
+    from affinage.backbone import device_of  # noqa: PLC0415  (takes seconds, and only a command that computes asks)
     from affinage.store import cores  # noqa: PLC0415
 
-    device = model.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     form = model.dtype if model.quantisation == "none" else f"{model.dtype} over {model.quantisation} weights"
     spread = "" if model.device_map is None else ", spread by model.device_map"
     kernel = "strips" if model.attention == "auto" else model.attention
     policy = os.environ.get("OMP_WAIT_POLICY", "not set")
     how = f"Attention by {kernel}{', layers compiled' if model.compile else ''}; OMP_WAIT_POLICY {policy}."
-    say(f"Model {model.id} in {form} on {device}{spread} with {counted(model.threads or cores(), 'thread')}. {how}")
+    say(f"Model {model.id} in {form} on {device_of(model.device)}{spread} with {counted(model.threads or cores(), 'thread')}. {how}")
     if hasattr(os, "getloadavg") and (busy := os.getloadavg()[0]) > (there := os.cpu_count() or 1):
         complain(f"This machine is busy already: {busy:.1f} processes on average over the last minute for {counted(there, 'core')}.")
 

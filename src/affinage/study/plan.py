@@ -32,7 +32,7 @@ from affinage.study.engine import Engine
 from affinage.study.engine import engine as real_engine
 from affinage.study.presets import expanded, on_split, seen_by
 from affinage.study.prompted import Prompted, make_prompted, settled
-from affinage.study.settle import check_views, filled, identify, in_lockstep, pinned, resolve_methods, this_machine
+from affinage.study.settle import check_views, filled, identify, in_lockstep, on_device, pinned, resolve_methods, this_machine
 from affinage.study.sides import check_cultures, row_range, sizes, trained_frame
 from affinage.study.starts import begun, begun_labels
 from affinage.study.wordings import check_instructions, wording_tests
@@ -177,8 +177,11 @@ def plan(
     check_views(config, resolved)
     check_instructions(config)
     config = settled(filled(config, resolved))
+    there_before = out is not None and StudyFolder(out).config.exists()
     if out is not None:
         config = open_study(StudyFolder(out), config, write=False)
+    if not there_before:
+        config = on_device(config, engine, machine)
     if config.data.source in data.choice_sources and not data.choice_sources.get(config.data.source).for_training:
         todo = "Test adapters on it with `affinage evaluate`."
         raise UserError("data.source", f"{config.data.source!r}, which is for evaluation only", "a source that may be trained on", todo)

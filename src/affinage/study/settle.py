@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from affinage.methods import ResolvedMethod
     from affinage.study.plan import PlannedRun
 
-__all__ = ["check_views", "filled", "identify", "in_lockstep", "pinned", "resolve_methods", "this_machine"]
+__all__ = ["check_views", "filled", "identify", "in_lockstep", "on_device", "pinned", "resolve_methods", "this_machine"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -92,6 +92,23 @@ def pinned(config: StudyConfig, dataset: Dataset) -> StudyConfig:
     if not asked or revision is not None or not dataset.revision:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"path": f"hub@{dataset.revision}"})})
+
+
+def on_device(config: StudyConfig, engine: Engine, machine: Machine | None = None) -> StudyConfig:
+    """The study with the kind of device written down that `auto` means: whoever continues it elsewhere computes on the same kind or is told.
+
+    Args:
+        config: a new study's.
+        engine: knows the machine.
+        machine: what is planned for. Default: this machine.
+
+    Raises:
+        UserError: the device that the study names is not there.
+    """
+    if config.model.device != "auto":
+        return config
+    kind = engine.free_memory(config.model)[0] if machine is None else machine.kind
+    return config.model_copy(update={"model": config.model.model_copy(update={"device": kind})})
 
 
 def identify(identity: Identity, tokens: Tokens, config: StudyConfig) -> dict[str, str]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from affinage.backbone import device_of
 from affinage.config import ModelConfig
 from affinage.records import BackboneShape
 from affinage.store import cores
@@ -39,7 +40,7 @@ def measure(shape: BackboneShape, model: ModelConfig) -> Rates:
         shape: the model's.
         model: device, type and threads.
     """
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device)
+    device = device_of(model.device)
     dtype: torch.dtype = getattr(torch, model.dtype)
     with _threads(model.threads), torch.no_grad():
         weight, product = _products(shape, device, dtype)
