@@ -13,6 +13,7 @@ from torch import Tensor
 from affinage.backbone import Backbone
 from affinage.backbone.memory import out_of_memory
 from affinage.config import StudyConfig
+from affinage.evaluate import evaluate
 from affinage.records import UserError
 from affinage.store import RunFolder, StudyFolder, read_log, read_state, read_study
 from affinage.study import run
@@ -21,7 +22,7 @@ from affinage.train.loss import Batch
 from study_fakes import CLEAN, study, write_questions
 from test_cohort import EPOCHS, cohort, near, sides
 from test_train import StoppedError, plan, start, tensors_of
-from tiny import TEXT, write_model
+from tiny import TEXT, encode, questions, write_model
 
 CPU = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 96 bytes. Error code 12"
 Losses = Callable[..., tuple[list[float], int]]
@@ -50,6 +51,19 @@ def test_what_says_that_memory_is_full() -> None:
     with pytest.raises(RuntimeError) as real:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert out_of_memory(real.value), f"this PyTorch says it otherwise: {real.value}"
+
+
+def test_a_pack_that_does_not_fit_in_testing_says_what_to_set(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError(CPU)
+
+    monkeypatch.setattr("affinage.evaluate.item_scores", full)
+    encoded = encode(backbone, questions("Atlantis", 4), TEXT)
+    with pytest.raises(UserError, match=r"testing: found a pack of \d+ nodes \(of 200 at most\).*`evaluation.nodes_per_pack` to \d+ or less"):
+        evaluate(backbone, None, encoded, prompt=TEXT, nodes_per_pack=200)
+    monkeypatch.setattr("affinage.evaluate.item_scores", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(backbone, None, encoded, prompt=TEXT, nodes_per_pack=200)
 
 
 def _members(backbone: Backbone, folder: Path) -> list[Member]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from affinage.backbone import Backbone, Doors
+from affinage.backbone.memory import out_of_memory
 from affinage.config import PromptConfig
 from affinage.encode import Refusal
 from affinage.methods import Adapter
@@ -42,7 +43,7 @@ def evaluate(
         One record per question, in the order given, the refused ones last.
 
     Raises:
-        UserError: the adapter has seen some of the questions' templates.
+        UserError: the adapter has seen some of the questions' templates, or a pack does not fit into memory.
     """
     refuse_seen(adapter, (each.rendered.mcq.template_id for each in encoded), "Test it on the test side of its own split.")
     items = [option_branches(each, prompt.score) for each in encoded]
@@ -52,13 +53,24 @@ def evaluate(
         branches = [branch for i in chosen for branch in items[i]]
         placed = branches if adapter is None else [adapter.place(branch) for branch in branches]
         packed = pack(placed)
-        with torch.no_grad(), backbone.logits(packed, [Doors() if adapter is None else adapter.doors()]) as logits:
-            scores = item_scores([encoded[i] for i in chosen], logits, packed, prompt.score, letters=prompt.style == "letters")
+        try:
+            with torch.no_grad(), backbone.logits(packed, [Doors() if adapter is None else adapter.doors()]) as logits:
+                scores = item_scores([encoded[i] for i in chosen], logits, packed, prompt.score, letters=prompt.style == "letters")
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise _does_not_fit(len(packed.ids), nodes_per_pack) from error
         for i, score in zip(chosen, scores, strict=True):
             results[i] = score
         done += len(chosen)
         on_progress(done)
     return [score for score in results if score is not None] + [unscored(refusal.mcq, refusal.reason) for refusal in refused]
+
+
+def _does_not_fit(nodes: int, budget: int) -> UserError:
+    """Smaller packs round otherwise, so a study that has scores already cannot change them."""
+    todo = f"Set `evaluation.nodes_per_pack` to {max(1, nodes // 2)} or less, in a study with a new --out, or use a device with more memory."
+    return UserError("testing", f"a pack of {nodes:,} nodes (of {budget:,} at most) that does not fit into memory", "one that fits", todo)
 
 
 def refuse_seen(adapter: Adapter | None, templates: Iterable[str], todo: str) -> None:
