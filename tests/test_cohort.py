@@ -151,6 +151,14 @@ def test_a_cohort_that_lost_a_member_is_continued_without_it(backbone: Backbone,
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_after_zero_steps_every_member_is_through(backbone: Backbone, tmp_path: Path) -> None:
+    done: list[int] = []
+    members = cohort(backbone, sides(backbone), tmp_path, TrainingConfig(steps=0), done=done)
+    assert done == list(range(len(members)))
+    for member in members:
+        assert all(torch.equal(value, other) for value, other in zip(member.adapter.parameters(), start(backbone).parameters(), strict=True))
+
+
 def test_alone_a_loss_that_is_not_finite_is_raised(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="training step"):
         train(backbone, start(backbone), sides(backbone)[0], plan(rate=1e30), prompt=LETTERS, seed=0, folder=RunFolder(tmp_path))

@@ -159,6 +159,8 @@ def train_cohort(
     """
     trainees = [_trainee(member, training) for member in members]
     if not any(trainee.total for trainee in trainees):
+        for member in members:
+            member.on_done()
         return
     states = [(trainee.parameters, trainee.optimiser) for trainee in trainees]
     known = [(member.encoded, member.seed, list(trainee.parameters)) for member, trainee in zip(members, trainees, strict=True)]
