@@ -120,6 +120,26 @@ def test_a_tracker_changes_neither_names_nor_results(tmp_path: Path, heard: Hear
     assert {name for name in plain if plain[name] != followed[name]} <= {"plan/costs.jsonl"}
 
 
+@pytest.mark.parametrize("broken", ["begin", "measure", "end"])
+def test_what_a_tracker_refuses_fails_its_run_alone(broken: str, tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = getattr(Heard, broken)
+
+    def refuse(tracker: Heard, run: str, *rest: Any) -> None:
+        if "/Iran/" in run:
+            raise OSError("database is locked")
+        whole(tracker, run, *rest)
+
+    config = config_of(tmp_path, "tensorboard")
+    with monkeypatch.context() as patch:
+        patch.setattr(Heard, broken, refuse)
+        outcome = run(config, tmp_path / "out", engine=told_engine(), standing=CLEAN)
+    assert {planned.trained_culture for planned, _ in outcome.failures} == {"Iran"}
+    assert all("OSError: database is locked" in reason and "tracking=none" in reason for _, reason in outcome.failures)
+    assert all(reason.startswith(f"tracking of {planned.path}") for planned, reason in outcome.failures)
+    assert heard.told[-1] == ("close",)
+    assert run(config, tmp_path / "out", engine=told_engine(), standing=CLEAN).complete
+
+
 def test_a_study_goes_on_with_another_tracker_or_none(tmp_path: Path, heard: Heard) -> None:
     config = config_of(tmp_path, "tensorboard")
     failing = told_engine(fail=lambda folder: "Spain" in str(folder.path))

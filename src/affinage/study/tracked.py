@@ -9,6 +9,7 @@ from typing import final
 import polars as pl
 
 from affinage.config import StudyConfig
+from affinage.records import UserError
 from affinage.stats import per_run, with_credit
 from affinage.store import StudyFolder, read_scores
 from affinage.study.events import Event
@@ -35,8 +36,8 @@ def opened(config: StudyConfig, folder: StudyFolder) -> Tracker | None:
 def tracked(tracker: Tracker | None, made: Plan, folder: StudyFolder, watch: Callable[[Event], None]) -> Iterator[Callable[[Event], None]]:
     """The watcher of a study with a tracker beside it.
 
-    A tracker changes no result and no run's name. What goes wrong in it fails the run that it was told of: the next command continues that run,
-    and may do so with `tracking: none`.
+    A tracker changes no result and no run's name. What goes wrong in it fails the run that it was told of, with those of its cohort, and it is
+    told no more of that run; the next command continues it, and may do so with `tracking: none`. A run that is finished stays so.
 
     Args:
         tracker: as `opened`.
@@ -60,10 +61,26 @@ class _Told:
     def __init__(self, tracker: Tracker, made: Plan, folder: StudyFolder, watch: Callable[[Event], None]) -> None:
         self._tracker, self._made, self._folder, self._watch = tracker, made, folder, watch
         self._open: set[str] = set()
+        self._refused: set[str] = set()
 
     def take(self, event: Event) -> None:
-        """Tells an event on."""
+        """Tells an event on.
+
+        Raises:
+            UserError: the tracker did not take it; what else happens to this run it is not told.
+        """
         self._watch(event)
+        if event.run.path in self._refused:
+            return
+        try:
+            self._pass_on(event)
+        except Exception as error:  # whatever a tracker's library raises: a server that is away, a locked file, a full disk
+            self._refused.add(event.run.path)
+            found = f"{type(error).__name__}: {error}"
+            todo = "Run the same command again; with `--set tracking=none` nothing is tracked."
+            raise UserError(f"tracking of {event.run.path}", found, "a tracker that takes what it is told", todo) from error
+
+    def _pass_on(self, event: Event) -> None:
         path, step = event.run.path, event.step
         if event.stage == "training" and step is not None:
             self._begin(event.run)
