@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from affinage.backbone.shape import build, needs_ids, windows_of
 from affinage.pack import Branch, pack
 from affinage.records import UserError
 from affinage.seeds import generator
+from affinage.store import read_json, write_json
 
 __all__ = ["Probe", "probe", "probe_configuration", "require", "tiny"]
 
@@ -313,7 +313,7 @@ def probe_configuration(config: PretrainedConfig, cache: Path | None = None) -> 
     folder = (cache or cache_folder()) / "probes"
     remembered = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     if remembered.is_file():
-        values = json.loads(remembered.read_text())
+        values = read_json(remembered)
         return Probe(**{**values, "layer_types": tuple(values["layer_types"])})
     try:
         small = tiny(config)
@@ -323,8 +323,5 @@ def probe_configuration(config: PretrainedConfig, cache: Path | None = None) -> 
         kinds = tuple(dict.fromkeys(getattr(config.get_text_config(), "layer_types", None) or ()))
         return Probe(str(config.model_type), kinds, "", 0.0, 0.0, 0.0, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     result = probe(model, small)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = remembered.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(result)))
-    temporary.replace(remembered)
+    write_json(remembered, asdict(result))  # at once, since processes on other machines may share the folder
     return result

@@ -71,7 +71,7 @@ def train(
     --set settings.NAME=VALUE sets the method's own values (`affinage params`), --set training.steps=80 and the like those of the study tree.
     """
     from affinage.cli.watch import Tally, watching
-    from affinage.store import RunFolder, StudyFolder, checkout, claim, open_study, read_scores, read_state
+    from affinage.store import ClaimLostError, RunFolder, StudyFolder, checkout, claim, open_study, read_scores, read_state
     from affinage.study import engine, plan
     from affinage.study.work import Session, load
 
@@ -102,6 +102,9 @@ def train(
                 if held is None:
                     raise UserError(str(out), "a run that another process works on", "one that nobody works on", "Wait, or give another --out.")
                 reason = Session(made, StudyFolder(out), computing, backbone, standing, watch).work(planned, 1, held)
+        except ClaimLostError:  # this process slept for longer than a claim is held for
+            found = "a run that another process has taken over meanwhile"
+            raise UserError(str(out), found, "one that nobody else works on", "Wait until it is through, or give another --out.") from None
         except KeyboardInterrupt:
             complain("Stopped; what is done is kept. The same command continues.")
             raise typer.Exit(130) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affinage.records import UserError
-from affinage.store import Claim, ClaimLostError, RunState, advance, claim, fail, read_state
+from affinage.store import Claim, ClaimLostError, RunState, advance, claim, fail, read_state, sweep
 from affinage.study.changes import carried_over, record_cut
 from affinage.study.plan import PlannedRun
 from affinage.study.questions import Asked
@@ -77,6 +77,7 @@ def teach(session: Session, planned: PlannedRun, number: int, held: Claim) -> di
             pupils = [own if run is planned else _mate(session, run, stack, own) for run in cohort]
             checkpoint = session.folder.cohort([run.path for run in cohort])
             there = [pupil for pupil in pupils if pupil is not None]
+            sweep(checkpoint.parent)
             try:
                 _lockstep(session, there, checkpoint)
             except ClaimLostError:
@@ -140,11 +141,13 @@ def _lockstep(session: Session, pupils: list[_Pupil], checkpoint: Path) -> None:
     *earlier, budget = session.budgets
 
     def on_cut(cut: Cut) -> int | None:
+        for pupil in pupils:
+            if pupil.held is not None:
+                pupil.held.check()  # who was taken over has no say in the plan
         record_cut(session.folder, cut, [pupil.planned.path for pupil in pupils])
         known = session.budgets
         for pupil in pupils:
             if pupil.held is not None:
-                pupil.held.check()
                 there = session.folder.run(pupil.planned.path)
                 carried_over(there, known)
                 pupil.state = None if pupil.state is None else read_state(there)
