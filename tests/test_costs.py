@@ -205,6 +205,17 @@ def test_methods_that_update_modules_are_known_by_their_targets(backbone: Backbo
     assert known["lora"].trained == sum(16 * (inputs + outputs) for _, inputs, outputs in backbone.shape.linears)
 
 
+def test_trained_weights_cost_a_third_product_and_their_sums(backbone: Backbone) -> None:
+    about = adapter_of(resolve(MethodConfig(name="full"), TrainingConfig()), backbone.shape)
+    assert (about.weights, about.trained) == (True, backbone.shape.parameters)
+    rates = Rates(weight=1e-10, product=1e-11, batched=0.0, traffic=0.0, call=0.0)
+    given = {"width": 2, "members": 1}
+    frozen, trained = (step_seconds(Step((_pack(1000),), 16), OLMO, rates, adapter=Adapter(weights=weights), **given) for weights in (False, True))
+    assert trained == pytest.approx(1.5 * frozen)
+    kept, more = (bytes_of(_pack(1000), OLMO, width=2, training=True, adapter=Adapter(updates=True, weights=weights)) for weights in (False, True))
+    assert more - kept == pytest.approx(2 * 2 * OLMO.parameters)
+
+
 def test_a_sampled_test_shares_what_evaluation_shares(backbone: Backbone) -> None:
     mcqs = questions("Atlantis", 10, rows=3)
     together = sample.testing_step(mcqs[::-1], backbone.tokens, TEXT, Adapter(), nodes_per_pack=10_000, seed=0, asked="one")

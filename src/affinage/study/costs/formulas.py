@@ -3,8 +3,8 @@
 A pack of N nodes costs, in a model with P parameters in the linear modules of its L decoder layers, width H and V rows of the output layer:
 
 * products: 2 P N floating-point operations forward. Backward, gradients flow to the input alone, since the weights are frozen: as many
-  again. The output layer is computed at the M nodes that predict something: 2 V H M, and again. On a CPU each product also reads and repacks its
-  weight, however few the nodes;
+  again (twice as many where the weights themselves are trained). The output layer is computed at the M nodes that predict something: 2 V H M,
+  and again. On a CPU each product also reads and repacks its weight, however few the nodes;
 * attention: strips are padded, so what counts is the padded pairs of queries and keys: 4 operations per pair and unit of width forward, and 8
   more backward;
 * element-wise work (norms, gates, rotations, copies, gathering keys for strips, softmax), in bytes that move;
@@ -123,6 +123,8 @@ class Adapter:
     """Whether it updates linear modules."""
     after_context: bool = False
     """Whether its virtual tokens stand behind the context."""
+    weights: bool = False
+    """Whether it trains the model's own weights, whose gradients are products too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def given_rates(teraflops: float) -> Rates:
     return Rates(weight=0.0, product=pair, batched=pair, traffic=0.0, call=0.0, overlapped=True)
 
 
-def seconds_of(pack: Counts, shape: BackboneShape, rates: Rates, *, width: int, training: bool) -> float:
+def seconds_of(pack: Counts, shape: BackboneShape, rates: Rates, *, width: int, training: bool, weights: bool = False) -> float:
     """Seconds of a pack, forward and, in training, backward.
 
     Args:
@@ -173,8 +175,9 @@ def seconds_of(pack: Counts, shape: BackboneShape, rates: Rates, *, width: int, 
         rates: the machine's.
         width: bytes of one value of the model's type.
         training: whether there is a backward pass.
+        weights: whether the model's weights have gradients there too.
     """
-    passes = 2 if training else 1
+    passes = (3 if weights else 2) if training else 1
     inner = linear_parameters(shape)
     outer = shape.vocabulary * shape.width
     products = passes * (rates.weight * (inner + outer) + rates.product * (inner * pack.nodes + outer * pack.predicted))
@@ -247,7 +250,7 @@ def bytes_of(
     attention = attention_width(shape) + 2 * shape.kv_heads * shape.head_width
     feed_forward = max(0.0, _outputs(shape) / layers - attention - 2 * shape.width)
     per_node = 8 * shape.width + 1.5 * width * feed_forward
-    if training and adapter.updates:
+    if training and (adapter.updates or adapter.weights):
         # The inputs of queries, keys and values are one tensor, so are those of a gate and its partner.
         per_node += width * (2 * shape.width + attention_width(shape) + feed_forward / 2)
     # What training keeps of a score is its float32 value or its weight; without a backward pass both are there at once.
@@ -259,7 +262,9 @@ def bytes_of(
     else:
         kept = layers * layer
     logits = pack.predicted * shape.vocabulary * (width + (_LOGIT_BYTES if training else 8))
-    return int(_SCATTERED * (kept + logits) + (members * adapter.trained * _PER_TRAINED_VALUE if training else 4 * adapter.trained))
+    # Trained weights are added to the frozen ones in each pass: their sums and the sums' gradients, in the model's type.
+    sums = shape.parameters * width * (2 if training else 1) if adapter.weights else 0
+    return int(_SCATTERED * (kept + logits) + sums + (members * adapter.trained * _PER_TRAINED_VALUE if training else 4 * adapter.trained))
 
 
 def linear_parameters(shape: BackboneShape) -> int:
@@ -283,7 +288,7 @@ def attention_width(shape: BackboneShape) -> int:
 
 def step_seconds(step: Step, shape: BackboneShape, rates: Rates, *, width: int, adapter: Adapter, members: int) -> float:
     """Seconds of a training step of a whole cohort, optimisers included."""
-    passes = sum(seconds_of(pack, shape, rates, width=width, training=True) for pack in step.packs)
+    passes = sum(seconds_of(pack, shape, rates, width=width, training=True, weights=adapter.weights) for pack in step.packs)
     passes += sum(seconds_of(pack, shape, rates, width=width, training=False) for pack in step.read)
     return passes + members * optimiser_seconds(adapter.trained, rates)
 

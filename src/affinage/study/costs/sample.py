@@ -30,7 +30,13 @@ def adapter_of(method: ResolvedMethod, shape: BackboneShape) -> Adapter:
     """What costs time and memory of a method's adapter."""
     trained = registry.get(method.name).count(method.settings, shape)
     virtual = getattr(method.settings, "length", getattr(method.settings, "virtual", 0))
-    return Adapter(trained, virtual if isinstance(virtual, int) else 0, hasattr(method.settings, "targets"), method.after_context)
+    return Adapter(
+        trained,
+        virtual if isinstance(virtual, int) else 0,
+        updates=hasattr(method.settings, "targets"),
+        after_context=method.after_context,
+        weights=method.alone,  # who shares no pass has other weights than the others
+    )
 
 
 def first_batches(
