@@ -14,6 +14,7 @@ from affinage.config import TrainingConfig
 from affinage.records import Encoded, UserError
 from affinage.store import RunFolder, read_log
 from affinage.train import Batch, Member, StepRecord, cohort_losses, lockstep, train, train_cohort
+from affinage.train.checkpoint import restore_checkpoint, save_checkpoint
 from test_train import StoppedError, plan, start, tensors_of
 from tiny import LETTERS, TEXT, encode, questions
 
@@ -149,6 +150,37 @@ def test_a_cohort_that_lost_a_member_is_continued_without_it(backbone: Backbone,
     for place in (0, 2):
         one, other = tensors_of(whole[place].adapter), tensors_of(broken[place].adapter)
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_who_leaves_last_has_left_when_the_cohort_is_continued(backbone: Backbone, tmp_path: Path) -> None:
+    def burst(member: Member, record: StepRecord) -> None:
+        if record.step == 10:  # the others are through after 10 steps
+            with torch.no_grad():
+                next(iter(member.adapter.parameters())).fill_(float("inf"))
+
+    for tries in (1, 0):
+        failed: dict[int, str] = {}
+        done: list[int] = []
+        cohort(backbone, sides(backbone), tmp_path, plan(**EPOCHS, checkpoint_seconds=60.0), hooks={0: burst}, failed=failed, done=done)
+        assert (len(failed), sorted(done)) == (tries, [1, 2])
+
+
+def test_a_tensor_that_no_pass_reads_stays_as_it_is(tmp_path: Path) -> None:
+    def begin() -> tuple[dict[str, Tensor], torch.optim.AdamW]:
+        values = {name: torch.nn.Parameter(torch.ones(2)) for name in ("read", "unread")}
+        return dict(values), torch.optim.AdamW(list(values.values()))
+
+    values, optimiser = begin()
+    values["read"].square().sum().backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    save_checkpoint(tmp_path / "state", [(values, optimiser)], 1, "plan", [])
+    again, other = begin()
+    assert restore_checkpoint(tmp_path / "state", [(again, other)], "plan", [2]) == (1, frozenset())
+    assert torch.equal(again["read"], values["read"])
+    assert torch.equal(again["unread"], torch.ones(2))
+    assert not torch.equal(again["read"], torch.ones(2))
+    assert [torch.equal(other.state[again["read"]][name], optimiser.state[values["read"]][name]) for name in ("exp_avg", "step")] == [True, True]
+    assert not other.state.get(again["unread"])
 
 
 def test_after_zero_steps_every_member_is_through(backbone: Backbone, tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def save_checkpoint(path: Path, states: Sequence[State], step: int, plan: str, o
             continue
         for name, value in parameters.items():
             tensors[f"{place}|{name}|value"] = value.detach().contiguous()
-            for moment in _MOMENTS:
-                tensors[f"{place}|{name}|{moment}"] = optimiser.state[value][moment].contiguous()
+            state = optimiser.state.get(value, {})  # none of a tensor that no pass reads, such as those of a model's other towers
+            tensors |= {f"{place}|{name}|{moment}": state[moment].contiguous() for moment in _MOMENTS if moment in state}
     header = {"step": str(step), "plan": plan, "out": json.dumps(left)}
     write_atomically(path, lambda place: save_file(tensors, place, header))  # straight to the file: bytes would be a second copy in memory
 
@@ -103,8 +103,9 @@ def restore_checkpoint(
         ) from None
     out = frozenset(json.loads(header.get("out", "[]")))
     present = [(place, parameters) for place, (parameters, _) in enumerate(states) if place not in out]
-    expected = {f"{place}|{name}|{part}" for place, parameters in present for name in parameters for part in ("value", *_MOMENTS)}
-    if header.get("plan") not in {plan, *earlier} or set(tensors) != expected:
+    values = {f"{place}|{name}|value" for place, parameters in present for name in parameters}
+    known = values | {f"{place}|{name}|{moment}" for place, parameters in present for name in parameters for moment in _MOMENTS}
+    if header.get("plan") not in {plan, *earlier} or not values <= set(tensors) <= known:
         raise CheckpointError(
             str(path), "a checkpoint of another plan", "one of the same questions and settings", "Remove it to train from the start."
         )
@@ -115,6 +116,8 @@ def restore_checkpoint(
                 continue
             for name, value in parameters.items():
                 value.copy_(tensors[f"{place}|{name}|value"])
+                if f"{place}|{name}|{_MOMENTS[0]}" not in tensors:
+                    continue
                 optimiser.state[value] = {
                     "step": torch.tensor(float(min(step, totals[place]))),
                     **{moment: tensors[f"{place}|{name}|{moment}"].to(value.device) for moment in _MOMENTS},

@@ -200,7 +200,8 @@ def train_cohort(
         _step(reads, active, step, prompt=prompt, nodes_per_pack=nodes_per_pack, cut=cut)
         step += 1
         done = [trainee for trainee in active if trainee.total == step and not trainee.out]
-        if done or time.monotonic() - saved >= training.checkpoint_seconds:
+        left = any(trainee.out for trainee in active)  # kept, so that who continues does not make it leave again
+        if done or left or time.monotonic() - saved >= training.checkpoint_seconds:
             keep()
             saved = time.monotonic()
         for trainee in done:

@@ -51,6 +51,7 @@ class SftLearning(LearningSide):
             report_to="none",
             disable_tqdm=True,
             use_cpu=device_of(work) == "cpu",
+            model_init_kwargs={"revision": work.model.revision} if work.model.revision else None,
         )
         self._gated = Gated(
             work,
