@@ -19,7 +19,7 @@ from affinage.bench.sides import OURS, candidates, peers, sides
 from affinage.bench.wire import SideError
 from affinage.bench.work import Work, batch_digest, write_work
 from affinage.pack import pack
-from affinage.records import Style
+from affinage.records import Style, UserError
 from affinage.scoring import answer_branch
 from affinage.train import batches
 
@@ -103,6 +103,22 @@ def test_the_batches_are_those_of_a_training(material: Material, tmp_path: Path)
         assert [question.id for question in batch] == [each.rendered.mcq.mcq_id for each in expected]
         assert [question.trained for question in batch] == [answer_branch(each).ids for each in expected]
         assert max(sum(other.template == question.template for other in batch) for question in batch) == 3
+
+
+@pytest.mark.parametrize("named", ["cuda of 1", "cuda:0 of 1", "cuda:1 of 2", "cuda of 2", "cpu of 2"])
+def test_a_trainer_is_given_one_gpu_or_none(named: str, material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed("trainer")
+    from affinage.bench.sides.trainer import on_cpu  # noqa: PLC0415  (needs the peer)
+
+    device, _, there = named.partition(" of ")
+    work = training_work(material, "prompt-tuning", 3, 3, tmp_path / "start")
+    elsewhere = work.model_copy(update={"model": work.model.model_copy(update={"device": device})})
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(there))
+    if device == "cpu" or there == "1":
+        assert on_cpu(elsewhere) is (device == "cpu")
+        return
+    with pytest.raises(UserError, match=f"found {device} of 2 GPUs, .* Set CUDA_VISIBLE_DEVICES"):
+        on_cpu(elsewhere)
 
 
 def test_a_trainer_refuses_another_step_than_its_next(material: Material, tmp_path: Path) -> None:

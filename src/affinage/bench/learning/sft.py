@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 from affinage.bench.learning.side import Learned, LearningSide
 from affinage.bench.sides.peft_model import device_of, place_of, tokenizer_of
-from affinage.bench.sides.trainer import Gated
+from affinage.bench.sides.trainer import Gated, on_cpu
 from affinage.bench.work import Work
 
 __all__ = ["SftLearning"]
@@ -50,7 +50,7 @@ class SftLearning(LearningSide):
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            use_cpu=device_of(work) == "cpu",
+            use_cpu=on_cpu(work),
             model_init_kwargs={"revision": work.model.revision} if work.model.revision else None,
         )
         self._gated = Gated(

@@ -13,8 +13,9 @@ from affinage.bench.sides.base import Step, TrainingSide, stopwatch, write_gradi
 from affinage.bench.sides.gate import Gate
 from affinage.bench.sides.peft_model import IGNORED, adapted, base_model, device_of, tokenizer_of, unpadded, virtual_tokens
 from affinage.bench.work import Work, batch_digest
+from affinage.records import UserError
 
-__all__ = ["Gated", "HubTrainer", "arguments"]
+__all__ = ["Gated", "HubTrainer", "arguments", "on_cpu"]
 
 
 def arguments(work: Work) -> dict[str, Any]:
@@ -32,8 +33,21 @@ def arguments(work: Work) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": device_of(work) == "cpu",
+        "use_cpu": on_cpu(work),
     }
+
+
+def on_cpu(work: Work) -> bool:
+    """Whether a trainer has to be kept from the GPU.
+
+    Raises:
+        UserError: it would take another GPU than the work names, or more than one, each with a batch of its own.
+    """
+    device, there = device_of(work), torch.cuda.device_count()
+    if device != "cpu" and (there > 1 or device not in {"cuda", "cuda:0"}):
+        todo = "Set CUDA_VISIBLE_DEVICES to one of them and `model.device` to cuda."
+        raise UserError("a peer's trainer", f"{device} of {there} GPUs, all of which it would take", "one visible GPU", todo)
+    return device == "cpu"
 
 
 @final
