@@ -113,6 +113,7 @@ def test_a_trainer_is_given_one_gpu_or_none(named: str, material: Material, tmp_
     device, _, there = named.partition(" of ")
     work = training_work(material, "prompt-tuning", 3, 3, tmp_path / "start")
     elsewhere = work.model_copy(update={"model": work.model.model_copy(update={"device": device})})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(there))
     if device == "cpu" or there == "1":
         assert on_cpu(elsewhere) is (device == "cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import final
 
@@ -15,6 +14,7 @@ from affinage.bench.learning.side import Learned, LearningSide
 from affinage.bench.sides.peft_model import device_of, place_of, tokenizer_of
 from affinage.bench.sides.trainer import Gated, on_cpu
 from affinage.bench.work import Work
+from affinage.store import cores
 
 __all__ = ["SftLearning"]
 
@@ -32,7 +32,7 @@ class SftLearning(LearningSide):
     """
 
     def __init__(self, work: Work, seed: int) -> None:
-        torch.set_num_threads(work.model.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(work.model.threads or cores())
         training = work.training
         rows = [
             {"input_ids": list(question.trained), "completion_mask": [0] * len(question.context) + [1] * len(question.options[question.answer])}

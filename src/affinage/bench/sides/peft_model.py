@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from affinage import backbone
 from affinage.backbone.catalogue import resolve
 from affinage.bench.sides.start import read_configuration, read_start
 from affinage.bench.work import Question, Work
 from affinage.records import UserError
+from affinage.store import cores
 
 __all__ = ["IGNORED", "adapted", "base_model", "device_of", "padded", "place_of", "tokenizer_of", "unpadded", "virtual_tokens"]
 
@@ -30,7 +31,7 @@ def base_model(work: Work, attention: str | None = None) -> Any:
         work: which model.
         attention: an attention of transformers. Default: its own choice.
     """
-    torch.set_num_threads(work.model.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(work.model.threads or cores())
     chosen = {} if attention is None else {"attn_implementation": attention}
     dtype = getattr(torch, work.model.dtype)
     model = AutoModelForCausalLM.from_pretrained(
@@ -48,10 +49,12 @@ def tokenizer_of(work: Work) -> Any:
 
 
 def device_of(work: Work) -> str:
-    """Where the model computes."""
-    if work.model.device != "auto":
-        return work.model.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Where the model computes.
+
+    Raises:
+        UserError: no such device on this machine.
+    """
+    return str(backbone.device_of(work.model.device))
 
 
 def place_of(work: Work) -> Path | str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from affinage.bench.sides import load_side
 from affinage.bench.sides.base import stopwatch, write_gradients
 from affinage.bench.sides.peft_loop import PeftLoop, TunedPeftLoop
 from affinage.bench.sides.peft_model import padded, virtual_tokens
@@ -13,10 +14,7 @@ from affinage.bench.sides.update import Update
 from affinage.bench.study.side import StudySide, Taken
 from affinage.bench.work import Question, Work, batch_digest
 
-__all__ = ["LOOPS", "PeftLesson"]
-
-LOOPS: Mapping[str, type[PeftLoop | TunedPeftLoop]] = {"peft-loop": PeftLoop, "peft-loop-tuned": TunedPeftLoop}
-"""The training sides that can train a whole adapter."""
+__all__ = ["PeftLesson"]
 
 
 @final
@@ -24,14 +22,16 @@ class PeftLesson(StudySide):
     """One adapter with PEFT in a torch loop, its loss divided by questions as ours is.
 
     Args:
-        peer: a name of `LOOPS`.
+        peer: a name of `worker.PEERS`.
         work: of the lesson.
         options: the loop's set-up.
     """
 
     def __init__(self, peer: str, work: Work, options: Mapping[str, Any]) -> None:
         self._work = work
-        self._loop = LOOPS[peer](work, **options)
+        loop = load_side(peer, work, options)
+        assert isinstance(loop, PeftLoop | TunedPeftLoop)
+        self._loop = loop
         trained = {name: value for name, value in self._loop.model.named_parameters() if value.requires_grad}
         self._update = Update(trained, work.training, len(work.batches))
         self.device, self.threads = self._loop.device, self._loop.threads
