@@ -84,7 +84,7 @@ def teach(session: Session, planned: PlannedRun, number: int, held: Claim) -> di
                 raise
             except Exception as error:  # the session keeps the reason for the run in hand alone
                 for pupil in there:
-                    if pupil is not own and not pupil.saved and pupil.failure is None:
+                    if not pupil.saved and pupil.failure is None:
                         _lose(session, pupil, error)
                 raise
     if not own.saved and own.failure is None:  # alone, or once lost by its cohort and tried again
