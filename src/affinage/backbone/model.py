@@ -131,7 +131,7 @@ class Backbone:
                     **self._input(packed, doors),
                     position_ids=position[None],
                     use_cache=False,
-                    logits_to_keep=torch.from_numpy(packed.predicting),  # an index in main memory serves every device
+                    logits_to_keep=packed.predicting,  # not a tensor: accelerate would move that to the first GPU, and the last one reads it
                     **{KEYWORD: tree},
                 )
             yield result.logits[0]

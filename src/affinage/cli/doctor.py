@@ -44,7 +44,8 @@ def doctor(
 ) -> None:
     """Check the versions of the libraries, and then this machine or one adapter; say what is wrong and what to do.
 
-    Without ADAPTER: devices, memory, cache folders, a tiny random model through the probe that every model must pass, and one training step.
+    Without ADAPTER: devices, memory, cache folders, a tiny random model through the probe that every model must pass, and one training step, on the
+    CPU and on a GPU where there is one.
     With it: its files and tensors; that it fits its model, changes the logits, scores a question the same alone, in a batch and in a cohort, is
     read by PEFT as here, and can be trained. The exit code is 1 where something is wrong.
     """
@@ -59,13 +60,15 @@ def doctor(
 
 def _machine() -> Iterator[Check]:
     """Everything that needs no adapter."""
+    import torch
     from transformers import AutoConfig
 
     from affinage.doctor import machine, tiny_model, versions
 
     yield from versions()
     yield from machine()
-    yield from tiny_model(AutoConfig.for_model(_TRIED))
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        yield from tiny_model(AutoConfig.for_model(_TRIED), device)
 
 
 def _adapter(folder: Path, model: str | None) -> Iterator[Check]:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -88,31 +89,36 @@ def _writable(name: str, folder: Path, variable: str) -> Check:
     return Check(name, "ok", f"{folder}, {shutil.disk_usage(there).free / 1e9:.1f} GB free")
 
 
-def tiny_model(configuration: Any) -> Iterator[Check]:
+def tiny_model(configuration: Any, device: str = "cpu") -> Iterator[Check]:
     """A tiny random model of a configuration's kind: the probe that every model must pass, and one training step.
 
     Args:
         configuration: of transformers.
+        device: where it computes.
     """
     what = "This torch or transformers computes something else than the tested ones: install those of constraints.txt."
-    yield tried("token tree", lambda: _probed(configuration), what)
-    yield tried("one training step", lambda: _step(configuration), what)
+    todo = what if device == "cpu" else f"{what} Does torch fit the GPU's driver? Until it does, set `model.device` to cpu."
+    for check in (
+        tried("token tree", lambda: _probed(configuration, device), todo),
+        tried("one training step", lambda: _step(configuration, device), todo),
+    ):
+        yield check if device == "cpu" else replace(check, name=f"{check.name} on {device.upper()}")
 
 
-def _probed(configuration: Any) -> Check:
+def _probed(configuration: Any, device: str) -> Check:
     small = tiny(configuration)
-    found = probe(random_model(small), small)
+    found = probe(random_model(small).to(device), small)
     if not found.passed:
         return Check("token tree", "wrong", f"{found.architecture}: {found.reason}", "Install the torch and transformers of constraints.txt.")
     return Check("token tree", "ok", f"a tiny {found.architecture} computes on it what it computes one by one, to {found.difference:.1e}")
 
 
-def _step(configuration: Any) -> Check:
+def _step(configuration: Any, device: str) -> Check:
     """One step of AdamW on a LoRA of the tiny model must lower its loss."""
     small = tiny(configuration)
     # Nothing is tokenised here: the sequences are ids already.
-    backbone = Backbone(random_model(small), cast(Any, None), shape_of(small), Identity("tiny", "", ""))
-    adapter = Lora().build(LoraSettings(rank=2), backbone, ("doctor",))
+    backbone = Backbone(random_model(small).to(device), cast(Any, None), shape_of(small), Identity("tiny", "", ""))
+    adapter = Lora().build(LoraSettings(rank=2), backbone, ("doctor",)).to(backbone.device)
     optimiser = torch.optim.AdamW(adapter.parameters(), lr=1e-2)
     branches = sequences(backbone.shape.vocabulary)
     packed = pack(branches)

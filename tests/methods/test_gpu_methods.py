@@ -1,0 +1,101 @@
+"""Every method on GPUs that are none (`pretended`): the same as on the CPU, with layers on one of them and on two, and with little that crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cases import BESIDE_OTHERS, CASES, Case, build, label, moved
+
+from affinage.backbone import Backbone, load
+from affinage.config import ModelConfig, PromptConfig, TrainingConfig
+from affinage.evaluate import evaluate
+from affinage.records import Encoded
+from affinage.store import RunFolder
+from affinage.train import Member, train_cohort
+from pretended import gpus
+from tiny import LETTERS, TEXT, encode, questions, write_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
+
+STEPS = 2
+TRAINING = TrainingConfig(loss="choice", steps=STEPS, batch_size=4)
+TOLERANCE = 1e-3
+"""Of log-probabilities near -20: two steps of AdamW make rounding larger."""
+
+ONE_EACH = [next(case for case in CASES if case[0] == name) for name in dict.fromkeys(name for name, _ in CASES)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of four layers, so that two GPUs have some each."""
+    return write_model(tmp_path_factory.mktemp("four") / "model", layers=4)
+
+
+def prompt_of(case: Case) -> PromptConfig:
+    """A prompt in which the case's virtual tokens have their place."""
+    return LETTERS if "before_options" in case[1] else TEXT
+
+
+def trained(folder: Path, case: Case, into: Path, **model: Any) -> torch.Tensor:
+    """Log-probabilities under an adapter of the case that was trained beside another one, where others may be beside it."""
+    backbone = load(ModelConfig(**{"id": str(folder), "dtype": "float32", "threads": 1, **model}))
+    encoded = encode(backbone, [*questions("Atlantis", 3), *questions("Lemuria", 3)], prompt_of(case))
+    members = [member(backbone, case, encoded, into / str(number), number) for number in range(2 if case in BESIDE_OTHERS else 1)]
+    train_cohort(backbone, members, TRAINING, prompt=prompt_of(case), checkpoint=members[0].folder.checkpoint, nodes_per_pack=400)
+    return torch.tensor([score.logprob for score in evaluate(backbone, members[0].adapter, encoded, prompt=prompt_of(case))])
+
+
+def member(backbone: Backbone, case: Case, encoded: list[Encoded], folder: Path, number: int) -> Member:
+    return Member(moved(build(case, backbone, ("gpu", 0, number))).to(backbone.device), encoded, number, RunFolder(folder))
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_training_and_testing_are_those_of_the_cpu(case: Case, folder: Path, tmp_path: Path) -> None:
+    expected = trained(folder, case, tmp_path / "cpu", device="cpu")
+    with gpus() as places:
+        found = trained(folder, case, tmp_path / "gpu", device="cuda")
+    assert torch.allclose(found, expected, atol=TOLERANCE)
+    assert places.operations["cuda:0"] > 1000
+
+
+@pytest.mark.parametrize("case", ONE_EACH, ids=label)
+@pytest.mark.parametrize(
+    "model", [{"device_map": "auto"}, {"device_map": "auto", "gradient_checkpointing": True}], ids=["two", "two, layers computed again"]
+)
+def test_layers_on_two_gpus_compute_what_one_does(model: Mapping[str, Any], case: Case, folder: Path, tmp_path: Path) -> None:
+    expected = trained(folder, case, tmp_path / "cpu", device="cpu")
+    with gpus() as places:
+        found = trained(folder, case, tmp_path / "gpu", device="cuda", **model)
+    assert torch.allclose(found, expected, atol=TOLERANCE)
+    assert places.operations["cuda:0"] > 1000
+    assert places.operations["cuda:1"] > 1000
+
+
+@pytest.mark.parametrize("kernel", ["buckets", "sdpa"])
+def test_other_kernels_too(kernel: str, folder: Path, tmp_path: Path) -> None:
+    case = "prefix-tuning", {"length": 5, "start": "vocabulary"}
+    expected = trained(folder, case, tmp_path / "cpu", device="cpu", attention=kernel)
+    with gpus():
+        found = trained(folder, case, tmp_path / "gpu", device="cuda:1", attention=kernel)
+    assert torch.allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["prompt-tuning", "prefix-tuning", "lora"])
+def test_what_crosses_in_a_step_does_not_grow_with_the_layers(name: str, tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
+    case = next(case for case in CASES if case[0] == name)
+    crossed: list[tuple[int, int]] = []
+    for model in (tiny_folder, folder):
+        with gpus() as places:
+            backbone = load(ModelConfig(id=str(model), dtype="float32", threads=1))
+            encoded = encode(backbone, questions("Atlantis", 4), TEXT)
+            member_ = member(backbone, case, encoded, tmp_path / str(len(crossed)), 0)
+            places.moves.clear()
+            places.waits = 0
+            train_cohort(backbone, [member_], TRAINING, prompt=TEXT, checkpoint=member_.folder.checkpoint)
+            crossed.append((places.moves["cpu", "cuda:0"], places.waits))
+    assert crossed[0] == crossed[1]
+    assert crossed[0][1] <= 2 * STEPS, "the gradient's norm, and numbers of the loss"

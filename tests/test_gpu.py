@@ -1,0 +1,133 @@
+"""The whole on GPUs that are none (`pretended`): nothing is computed over tensors of two devices, and values are those of the CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from transformers import AutoConfig
+from typer.testing import CliRunner, Result
+
+from affinage.cli import app
+from affinage.doctor import tiny_model
+from affinage.store import read_scores
+from pretended import Gpus, gpus
+from tiny import likes, questions, write_questions
+
+RUN = CliRunner()
+GPU = torch.device("cuda", 0)
+TOLERANCE = 1e-3
+"""Of log-probabilities near -20: a few steps of AdamW make rounding larger."""
+
+
+class TestThePretence:
+    @pytest.fixture
+    def places(self) -> Iterator[Gpus]:
+        with gpus() as places:
+            yield places
+
+    def test_tensors_of_two_devices_do_not_meet(self, places: Gpus) -> None:
+        here, there = torch.ones(3), torch.ones(3, device="cuda")
+        assert (here.device, there.device, (there * 2)[1:].device) == (torch.device("cpu"), GPU, GPU)
+        for operation, operands in ((torch.add, (here, there)), (torch.matmul, (there, here)), (torch.cat, ([here, there],))):
+            with pytest.raises(RuntimeError, match="at least two devices"):
+                operation(*operands)
+        with pytest.raises(RuntimeError, match="at least two devices"):
+            there[here.to("cuda:1").long()]
+        assert (there + torch.tensor(1.0)).device == GPU, "a number may come from main memory"
+        assert there[torch.tensor([0, 2])].tolist() == [1, 1], "and so may indices"
+
+    def test_what_cuda_refuses_is_refused(self, places: Gpus) -> None:
+        with pytest.raises(TypeError, match="to numpy"):
+            torch.ones(3, device="cuda").numpy()
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.randn(3, device="cuda", generator=torch.Generator())
+        assert torch.randn(3, device="cuda", generator=torch.Generator("cuda")).device == GPU
+
+    def test_gradients_go_back_and_moves_are_counted(self, places: Gpus) -> None:
+        leaf = torch.ones(3, requires_grad=True)
+        (leaf.to("cuda") * 2).sum().backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        assert (leaf.grad.tolist(), leaf.grad.device) == ([2, 2, 2], torch.device("cpu"))
+        assert places.moves == {("cpu", "cuda:0"): 1, ("cuda:0", "cpu"): 1}
+        assert float(torch.ones((), device="cuda")) == 1
+        assert places.waits == 1
+
+    def test_it_ends(self) -> None:
+        with gpus():
+            assert torch.cuda.is_available()
+        assert torch.ones(3).device == torch.device("cpu")
+        assert torch.Generator.__module__ == "torch._C"
+
+
+STUDY = """\
+name: two islands
+model: {{id: {model}, dtype: float32, threads: 1}}
+data: {{source: table, path: {data}}}
+prompt: {{style: text}}
+splits: {{kind: folds, folds: 2, count: 1, development: false}}
+methods: [{{name: none}}, {{name: lora, settings: {{rank: 2}}}}, {{name: prompt-tuning, settings: {{length: 4}}}}, {{name: contrastive-prefix}}]
+controls: [{{name: all-cultures}}, {{name: letter-bias}}]
+prompting: [{{name: few-shot, settings: {{side: validation}}}}]
+training: {{loss: choice, steps: 3, batch_size: 4, checkpoint_seconds: 0}}
+starts: 1
+"""
+
+
+def run(*arguments: str, on: int = 1) -> Result:
+    """A command on a machine with so many GPUs."""
+    if on:
+        with gpus(on) as places:
+            result = RUN.invoke(app, arguments)
+        assert places.operations["cuda:0"] > 100, result.output
+    else:
+        result = RUN.invoke(app, arguments)
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+@pytest.fixture(scope="module")
+def out(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study on a GPU, as its command leaves it; beside it the same without one."""
+    place = tmp_path_factory.mktemp("study")
+    made = [*questions("Atlantis", 12, rule=likes("red")), *questions("Lemuria", 12, rule=likes("blue"))]
+    path = place / "islands.yaml"
+    path.write_text(STUDY.format(model=tiny_folder, data=write_questions(place / "q.parquet", made)))
+    run("study", "run", str(path), "--out", str(place / "gpu"))
+    run("study", "run", str(path), "--out", str(place / "cpu"), "--set", "model.device=cpu", on=0)
+    return place / "gpu"
+
+
+class TestCommands:
+    def test_a_study_scores_what_it_does_without_one(self, out: Path) -> None:
+        scores = [self.scores(place) for place in (out, out.parent / "cpu")]
+        assert scores[0].drop("logprob").equals(scores[1].drop("logprob"))
+        assert len(scores[0]) > 100
+        one, other = (torch.tensor(each["logprob"].to_list()) for each in scores)
+        assert torch.allclose(one, other, atol=TOLERANCE)
+
+    @staticmethod
+    def scores(out: Path) -> pl.DataFrame:
+        """One row per scored option."""
+        tables = [read_scores(path).with_columns(test=pl.lit(str(path.relative_to(out)))) for path in out.glob("runs/**/scores/*.parquet")]
+        return pl.concat(tables).select("test", "mcq_id", "order", "logprob").sort("test", "mcq_id", "order").explode("order", "logprob")
+
+    def test_its_adapters_answer_and_are_sound(self, out: Path) -> None:
+        adapter = str(next(out.glob("runs/lora/Atlantis/*/adapter")))
+        assert "lora, Atlantis" in run("ask", adapter, "What is it?", "--tokens", "4").output
+        assert re.search(r"\b0 wrong", run("doctor", adapter).output)
+
+    def test_it_is_analysed(self, out: Path) -> None:
+        assert "similarity: " in run("analyse", str(out)).output
+
+    def test_the_doctor_tries_the_gpu(self) -> None:
+        output = run("doctor").output
+        assert len(re.findall(r"token tree +ok|token tree on CUDA +ok", output)) == 2
+        with gpus():
+            failed = list(tiny_model(AutoConfig.for_model("bloom"), "cuda"))
+        assert (failed[0].name, failed[0].state) == ("token tree on CUDA", "wrong")
+        assert "set `model.device` to cpu" in failed[1].todo
