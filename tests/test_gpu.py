@@ -114,7 +114,7 @@ class TestCommands:
     def scores(out: Path) -> pl.DataFrame:
         """One row per scored option."""
         tables = [read_scores(path).with_columns(test=pl.lit(str(path.relative_to(out)))) for path in out.glob("runs/**/scores/*.parquet")]
-        return pl.concat(tables).select("test", "mcq_id", "order", "logprob").sort("test", "mcq_id", "order").explode("order", "logprob")
+        return pl.concat(tables).select("test", "mcq_id", "order", "logprob").sort("test", "mcq_id", maintain_order=True).explode("order", "logprob")
 
     def test_its_adapters_answer_and_are_sound(self, out: Path) -> None:
         adapter = str(next(out.glob("runs/lora/Atlantis/*/adapter")))
