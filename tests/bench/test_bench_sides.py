@@ -22,6 +22,7 @@ from affinage.pack import pack
 from affinage.records import Style, UserError
 from affinage.scoring import answer_branch
 from affinage.train import batches
+from pretended import gpus
 
 # What foreign libraries warn of is theirs to mend.
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("FutureWarning", "UserWarning", "DeprecationWarning")]
@@ -72,6 +73,25 @@ def test_a_peer_s_step_is_ours(peer: str, method: str, material: Material, tmp_p
                 again, same = own.ask("step", index=index, gradients=None), talk.ask("step", index=index, gradients=None)
                 assert again["batch"] == same["batch"] != here["batch"]
                 assert again["loss"] == pytest.approx(same["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("peer", ["peft-loop", "peft-loop-tuned"])
+def test_both_sides_compute_on_a_gpu(peer: str, method: str, material: Material, tmp_path: Path) -> None:
+    installed(peer)
+    work = training_work(material, method, 3, 2, tmp_path / "start")
+    work = work.model_copy(update={"model": work.model.model_copy(update={"device": "cuda"})})
+    with gpus(1) as places:
+        ours, _, own = first(OURS["train"], work, tmp_path)
+        here = places.operations["cuda:0"]
+        for options in candidates(peer, method, "float32"):
+            theirs, _, talk = first(peer, work, tmp_path, dict(options))
+            assert deviation(ours, theirs)[0] < FLOAT32_BOUND
+            losses = [each.ask("step", index=1, gradients=None)["loss"] for each in (own, talk)]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+            own = opened(OURS["train"], work, tmp_path)
+            own.ask("step", index=0, gradients=None)
+        assert places.operations["cuda:0"] > 2 * here > 500
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,6 +16,7 @@ from affinage.evaluate import evaluate
 from affinage.records import Encoded
 from affinage.store import RunFolder
 from affinage.train import Member, train_cohort
+from affinage.train.contexts import Way
 from pretended import gpus
 from tiny import LETTERS, TEXT, encode, questions, write_model
 
@@ -40,12 +41,13 @@ def prompt_of(case: Case) -> PromptConfig:
     return LETTERS if "before_options" in case[1] else TEXT
 
 
-def trained(folder: Path, case: Case, into: Path, **model: Any) -> torch.Tensor:
+def trained(folder: Path, case: Case, into: Path, context: Way = "gradient", **model: Any) -> torch.Tensor:
     """Log-probabilities under an adapter of the case that was trained beside another one, where others may be beside it."""
     backbone = load(ModelConfig(**{"id": str(folder), "dtype": "float32", "threads": 1, **model}))
     encoded = encode(backbone, [*questions("Atlantis", 3), *questions("Lemuria", 3)], prompt_of(case))
     members = [member(backbone, case, encoded, into / str(number), number) for number in range(2 if case in BESIDE_OTHERS else 1)]
-    train_cohort(backbone, members, TRAINING, prompt=prompt_of(case), checkpoint=members[0].folder.checkpoint, nodes_per_pack=400)
+    kept = members[0].folder.checkpoint
+    train_cohort(backbone, members, TRAINING, prompt=prompt_of(case), checkpoint=kept, nodes_per_pack=400, context=context)
     return torch.tensor([score.logprob for score in evaluate(backbone, members[0].adapter, encoded, prompt=prompt_of(case))])
 
 
@@ -81,6 +83,16 @@ def test_other_kernels_too(kernel: str, folder: Path, tmp_path: Path) -> None:
     expected = trained(folder, case, tmp_path / "cpu", device="cpu", attention=kernel)
     with gpus():
         found = trained(folder, case, tmp_path / "gpu", device="cuda:1", attention=kernel)
+    assert torch.allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("device_map", [None, "auto"])
+@pytest.mark.parametrize("context", ["no-gradient", "kept"])
+def test_contexts_that_are_computed_apart(context: Way, device_map: str | None, folder: Path, tmp_path: Path) -> None:
+    case = "prompt-tuning", {"length": 3, "start": "vocabulary", "place": "before_answer"}
+    expected = trained(folder, case, tmp_path / "cpu", context, device="cpu")
+    with gpus():
+        found = trained(folder, case, tmp_path / "gpu", context, device="cuda", device_map=device_map)
     assert torch.allclose(found, expected, atol=TOLERANCE)
 
 
