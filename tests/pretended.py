@@ -236,7 +236,7 @@ def gpus(count: int = 2, free: int = 64_000_000_000) -> Iterator[Gpus]:
     """So many GPUs with so many free bytes each, until the block ends."""
     places = Gpus()
     naming = _Naming(places)
-    engine = torch.autograd.graph._engine_run_backward
+    histogram, engine = torch.histc, torch.autograd.graph._engine_run_backward
 
     def backward(*args: Any, **named: Any) -> Any:
         # Within an operation, as `Tensor.backward` is one, the mode is off.
@@ -253,6 +253,7 @@ def gpus(count: int = 2, free: int = 64_000_000_000) -> Iterator[Gpus]:
                 "device_count": lambda: count,
                 "current_device": lambda: 0,
                 "set_device": lambda device: None,
+                "get_device_capability": lambda device=None: (7, 0),  # too old for the kernels of one architecture alone
                 "get_device_name": lambda device=None: "a pretended GPU",
                 "mem_get_info": lambda device=None: (free, free),
                 "synchronize": lambda device=None: None,
@@ -261,7 +262,8 @@ def gpus(count: int = 2, free: int = 64_000_000_000) -> Iterator[Gpus]:
                 "reset_peak_memory_stats": lambda device=None: None,
             },
         ),
-        (torch, {"Generator": _Generator}),
+        # Counting whole numbers: transformers' experts do so on CUDA, and a CPU has no kernel for it.
+        (torch, {"Generator": _Generator, "histc": lambda x, *bins, **named: histogram(x.float(), *bins, **named).to(x.dtype)}),
         (torch.autograd, {"_engine_run_backward": backward}),
         (torch.autograd.graph, {"_engine_run_backward": backward}),
     ]

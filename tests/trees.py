@@ -153,7 +153,7 @@ def one_by_one(model: Any, config: PretrainedConfig, doors: Doors, batch: Sequen
 
 
 def _gradients(found: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    weight = torch.linspace(0.5, 1.5, len(found))
+    weight = torch.linspace(0.5, 1.5, len(found)).to(found.device)
     return list(torch.autograd.grad((found * weight).sum(), tensors, allow_unused=True, materialize_grads=True)) if tensors else []
 
 

@@ -19,6 +19,7 @@ from affinage.backbone.shape import needs_ids, windows_of
 from affinage.pack import Branch, pack
 from affinage.records import UserError
 from affinage.scoring import token_logprobs
+from pretended import gpus
 from trees import BATCH, GROUPED, PASSING, assert_close, backbone_of, doors_of, on_a_tree, one_by_one, placed, random, small, tensors_of
 
 GRADIENT = 1e-4
@@ -231,6 +232,23 @@ def test_one_adapters_nan_leaves_the_others_bit_equal() -> None:
     assert poisoned[:half].isnan().all()
     assert torch.equal(clean[half:], poisoned[half:])
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(clean_gradients, gradients, strict=True))
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_a_gpu_s_layers_get_what_is_theirs(name: str) -> None:
+    model, config = small(name, **PASSING[name])
+    backbone = backbone_of(model, config)
+    unlike = needs_ids(config) or backbone.shape.refusal or name == "jetmoe"  # see the tests above
+    doors = doors_of(backbone, ["updates"] if unlike else ["vectors", "prefix", "updates"])
+    expected, reference = on_a_tree(backbone, doors)
+    with gpus(1) as places:
+        model.to("cuda")
+        found, own = on_a_tree(backbone, doors)
+        assert places.where(found) == torch.device("cuda", 0)
+        found, own = found.cpu(), [each.cpu() for each in own]
+    assert_close(found, expected, 1e-5)
+    for mine, theirs in zip(own, reference, strict=True):
+        assert_close(mine, theirs, GRADIENT)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "qwen3", "gpt_oss", "phi3", "olmo2"])

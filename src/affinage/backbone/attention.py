@@ -170,7 +170,7 @@ def plant(
     queries = torch.cat([torch.from_numpy(strip.queries).flatten() for strip in cut])
     return Tree(
         tuple(groups),
-        queries=Gather.of(queries.to(device), packed.nodes),
+        queries=Gather.of(queries, packed.nodes).on(device),
         windows=tuple(windows),
         prefix=prefix,
         additive=additive,
