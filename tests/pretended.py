@@ -4,14 +4,15 @@ PyTorch without CUDA has no tensors on a GPU, so that a forgotten `.to(device)` 
 storage, kept in a list beside it. Two modes keep the list true: one below autograd sees every operation, forward and backward, and refuses those over
 tensors of two devices; one above it answers for what names a device (`x.device`, `x.to("cuda")`, `torch.zeros(..., device="cuda")`).
 
-Values are the CPU's. What a GPU rounds otherwise, which kernels it has for which types and how much memory it takes is not tried.
+Values are the CPU's. What a GPU rounds otherwise, which kernels it has for which types and how much memory it takes is not tried, nor what runs
+in other threads than the block's own.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 from unittest import mock
@@ -23,32 +24,40 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils import checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers.utils import is_torch_cuda_available
 
-__all__ = ["Gpus", "gpus"]
+__all__ = ["GPU", "TOLERANCE", "Gpus", "gpus"]
 
-CPU = torch.device("cpu")
-_ANYWHERE = torch.device("meta")
-"""Of what PyTorch's own code made without an operand, in a gradient's formula say: on a GPU it would ask for the device at hand, which here is the
-CPU's. It lies where the first operand beside it does."""
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+TOLERANCE = 1e-3
+"""Of log-probabilities near -20 after a few steps: on CUDA an optimiser goes another way through the same sums, and steps make rounding larger."""
+
 _PRETENDED = ("cpu", "cuda")
 """Kinds of device whose tensors are really the CPU's; others are left alone."""
 
 _ATEN = torch.ops.aten
-_COPIES = {_ATEN.copy_.default, _ATEN._foreach_copy_.default, _ATEN.set_.source_Storage_storage_offset}
-"""Operations whose tensors may lie anywhere; the result lies where the first one does."""
 _INDEXING = {_ATEN.index.Tensor, _ATEN.index_put.default, _ATEN.index_put_.default, _ATEN._unsafe_index.Tensor, _ATEN._index_put_impl_.default}
 """Operations of CUDA that take their indices from main memory too."""
-_INDICES = {torch.int64, torch.bool}
-_WAITS = {_ATEN._local_scalar_dense.default, _ATEN.nonzero.default, _ATEN.bincount.default}
-"""Operations that make the CPU wait for a GPU, beside copies to main memory."""
+_COPIES = {_ATEN.copy_.default, _ATEN._foreach_copy_.default, _ATEN.set_.source_Storage_storage_offset, _ATEN.set_.source_Tensor}
+"""Operations whose tensors may lie anywhere; the result lies where the first one does."""
+_WAITS = {
+    *(_ATEN._local_scalar_dense.default, _ATEN.nonzero.default, _ATEN.bincount.default),
+    *(_ATEN.masked_select.default, _ATEN._unique2.default, _ATEN.equal.default),
+}
+"""Operations that make the CPU wait for a GPU, beside copies to main memory and `tolist`."""
 
 
 class Gpus:
-    """Where tensors lie, and what passed between the devices."""
+    """Where tensors lie, and what passed between the devices.
 
-    def __init__(self) -> None:
+    Args:
+        count: of GPUs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
         # A weak reference keeps a storage's number from being given to another one.
-        self._places: dict[int, tuple[StorageWeakRef, torch.device]] = {}
+        self._places: dict[int, tuple[StorageWeakRef, torch.device | None]] = {}
         self.moves: Counter[tuple[str, str]] = Counter()
         """How many tensors went from a device to another."""
         self.waits = 0
@@ -58,24 +67,37 @@ class Gpus:
 
     def where(self, tensor: Tensor) -> torch.device:
         """The device of a tensor; main memory where nothing else is known."""
+        return self.place(tensor) or CPU
+
+    def place(self, tensor: Tensor) -> torch.device | None:
+        """As `where`, but None for what PyTorch's own code made without an operand, in a gradient's formula say.
+
+        On a GPU it would ask for the device at hand, which here is the CPU's. It lies where the first operand beside it does.
+        """
         with torch._C.DisableTorchFunction():
             if tensor.device.type != "cpu":
                 return tensor.device
             known = self._places.get(tensor.untyped_storage()._cdata)
             return CPU if known is None else known[1]
 
-    def put(self, tensor: Tensor, device: torch.device) -> None:
+    def put(self, tensor: Tensor, device: torch.device | None) -> None:
         """Notes that a tensor's storage lies there."""
         with torch._C.DisableTorchFunction():
             if tensor.device.type == "cpu":
                 storage = tensor.untyped_storage()
                 self._places[storage._cdata] = StorageWeakRef(storage), device  # type: ignore[no-untyped-call]
 
+    def named(self, device: Any) -> torch.device:
+        """A device as CUDA numbers it: `cuda` is its first.
 
-def _device(named: Any) -> torch.device:
-    """As CUDA numbers it: `cuda` is its first device."""
-    found = torch.device("cuda", named) if isinstance(named, int) else torch.device(named)
-    return torch.device("cuda", 0) if found.type == "cuda" and found.index is None else found
+        Raises:
+            RuntimeError: there are fewer.
+        """
+        found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+        found = GPU if found.type == "cuda" and found.index is None else found
+        if found.type == "cuda" and found.index >= self._count:
+            raise RuntimeError("CUDA error: invalid device ordinal")
+        return found
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -85,22 +107,23 @@ def _tensors(values: Any) -> list[Tensor]:
 class _Generator(torch.Generator):
     """A stream of random numbers on a device; those of the CPU, as values are."""
 
-    place: torch.device
+    kind: str
 
     def __new__(cls, device: Any = "cpu") -> _Generator:
         made = super().__new__(cls)
-        made.place = _device(device)
+        made.kind = torch.device(device).type
         return made
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        return self.place
+        return torch.device(self.kind)
 
 
-def _require_own(values: Iterable[Any]) -> None:
-    """Refuses a random stream of the CPU among what a GPU is given."""
-    if any(isinstance(each, torch.Generator) and each.device.type == "cpu" for each in values):
-        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+def _require_own(values: Any, kind: str) -> None:
+    """Refuses a random stream of the other kind of device."""
+    for each in tree_leaves(values):
+        if isinstance(each, torch._C.Generator) and each.device.type != kind:
+            raise RuntimeError(f"Expected a '{kind}' device type for generator but found '{each.device.type}'")
 
 
 class _Move(torch.autograd.Function):
@@ -123,7 +146,7 @@ def _moved(x: Tensor, places: Gpus, origin: torch.device, target: torch.device) 
     return copy
 
 
-class _Computing(TorchDispatchMode):
+class _Computing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation below autograd."""
 
     def __init__(self, places: Gpus) -> None:
@@ -134,41 +157,51 @@ class _Computing(TorchDispatchMode):
         named = dict(kwargs or {})
         with torch._C.DisableTorchFunction():
             given = _tensors((args, named))
-            at = [self.places.where(each) for each in given]
-            place = self._place(func, given, at)
-            if place.type == "cuda":
-                _require_own(tree_leaves((args, named)))
+            place = self._place(func, args, named)
+            if place is not None:
+                _require_own((args, named), place.type)
+                self.places.operations[str(place)] += 1
+            if place is not None and place.type == "cuda":
+                self.places.waits += func in _WAITS or (func in _INDEXING and any(each.dtype == torch.bool for each in _tensors(args[1])))
             if named.get("pin_memory"):  # for which a build without CUDA has no allocator
                 named["pin_memory"] = False
             result = func(*args, **named)
-            self.places.operations[str(place)] += 1
-            self.places.waits += func in _WAITS and place.type == "cuda"
-            for each, device in zip(given, at, strict=True):
-                if device == _ANYWHERE:
-                    self.places.put(each, place)
             known = {each.untyped_storage()._cdata for each in given if each.device.type == "cpu"}
+            for each in given:
+                if self.places.place(each) is None:
+                    self.places.put(each, place)
             for made in _tensors(result):
                 if made.device.type == "cpu" and made.untyped_storage()._cdata not in known:
                     self.places.put(made, place)
             return result
 
-    @staticmethod
-    def _place(func: Any, given: Sequence[Tensor], at: Sequence[torch.device]) -> torch.device:
-        """Where the result lies.
+    def _place(self, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> torch.device | None:
+        """Where the result lies; None where no operand tells.
 
         Raises:
             RuntimeError: the operands lie on several devices.
         """
+        first, *others = [self.places.place(each) for each in _tensors((args, named))] or [None]
         if func in _COPIES:
-            return at[0]
-        # Indices may come from main memory, and so may a number into an operation element by element.
+            for other in others:
+                if other is not None and first is not None and other != first:
+                    self.places.moves[str(other), str(first)] += 1
+            return first
         by_element = torch.Tag.pointwise in func.tags or func._schema.name.startswith("aten::_foreach")
-        free = [(func in _INDEXING and each.dtype in _INDICES) or (by_element and each.dim() == 0) for each in given]
-        bound = [device for device, may in zip(at, free, strict=True) if not (may and device == CPU)] or at
-        found = sorted({str(device) for device in bound if device != _ANYWHERE})
-        if len(found) > 1:
-            raise RuntimeError(f"{func}: Expected all tensors to be on the same device, but found at least two devices, {' and '.join(found)}!")
-        return torch.device(found[0]) if found else _ANYWHERE
+        bound = {}
+        for argument in func._schema.arguments:
+            at = [each.name for each in func._schema.arguments].index(argument.name)
+            for each in _tensors(args[at] if at < len(args) else named.get(argument.name)):
+                place = self.places.place(each)
+                written = argument.alias_info is not None and argument.alias_info.is_write
+                # Indices may come from main memory, and so may a number into an operation element by element, but not out of it.
+                free = (func in _INDEXING and argument.name == "indices") or (by_element and each.dim() == 0 and not written)
+                if place is not None and not (free and place == CPU):
+                    bound[str(place)] = place
+        if len(bound) > 1:
+            found = " and ".join(sorted(bound))
+            raise RuntimeError(f"{func}: Expected all tensors to be on the same device, but found at least two devices, {found}!")
+        return next(iter(bound.values()), first)
 
 
 class _Naming(TorchFunctionMode):
@@ -177,34 +210,40 @@ class _Naming(TorchFunctionMode):
     def __init__(self, places: Gpus) -> None:
         super().__init__()
         self.places = places
+        where, on = places.where, self._on
         self._own: dict[Any, Callable[..., Any]] = {
-            Tensor.device.__get__: lambda x, *_: places.where(x),
-            Tensor.is_cuda.__get__: lambda x, *_: places.where(x).type == "cuda",  # type: ignore[attr-defined]
-            Tensor.is_cpu.__get__: lambda x, *_: places.where(x).type == "cpu",  # type: ignore[attr-defined]
-            Tensor.get_device: lambda x: -1 if places.where(x) == CPU else places.where(x).index,
-            Tensor.cpu: lambda x, **_: self._on(x, CPU, x),
-            Tensor.cuda: lambda x, device="cuda", **_: self._on(x, _device(device), x),
+            Tensor.device.__get__: lambda x, *_: where(x),
+            Tensor.is_cuda.__get__: lambda x, *_: where(x).type == "cuda",  # type: ignore[attr-defined]
+            Tensor.is_cpu.__get__: lambda x, *_: where(x).type == "cpu",  # type: ignore[attr-defined]
+            Tensor.get_device: lambda x: -1 if where(x) == CPU else where(x).index,
+            Tensor.cpu: lambda x, **_: on(x, CPU, x),
+            Tensor.cuda: lambda x, device="cuda", **_: on(x, places.named(device), x),
             Tensor.to: self._to,
-            Tensor.numpy: lambda x, **named: self._in_main_memory(x).numpy(**named),
-            Tensor.__array__: lambda x, *of: self._in_main_memory(x).__array__(*of),  # type: ignore[no-untyped-call]
-            torch.device: lambda *of, **named: torch.device("cuda", *of) if isinstance((*of, "")[0], int) else torch.device(*of, **named),
+            Tensor.type_as: self._to,
+            Tensor.tolist: self._listed,
+            Tensor.numpy: lambda x, *of, **named: self._in_main_memory(x).numpy(*of, **named),
+            Tensor.__array__: lambda x, *of, **named: self._in_main_memory(x).__array__(*of, **named),  # type: ignore[no-untyped-call]
+            Tensor.__deepcopy__: self._copied,
+            Tensor.new_tensor: self._new,
+            torch.as_tensor: self._as_tensor,
+            torch.device: self._device,
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         named = dict(kwargs or {})
         if func in self._own:
             return self._own[func](*args, **named)
-        device = None if named.get("device") is None else _device(named["device"])
+        device = None if named.get("device") is None else self.places.named(named["device"])
         if device is not None and device.type not in _PRETENDED:
             return func(*args, **named)
-        if device is not None:
-            named["device"] = CPU
-            if device.type == "cuda":
-                _require_own(named.values())
-        result = func(*args, **named)
+        if device is not None or not _tensors((args, named)):
+            _require_own((args, named), (device or CPU).type)
+        result = func(*args, **(named if device is None else {**named, "device": CPU}))
         for made in _tensors(result):
-            if device is not None or self.places.where(made) == _ANYWHERE:
+            if device is not None or self.places.place(made) is None:
                 self.places.put(made, device or CPU)
+        if func is torch.tensor and device is not None and device != CPU:
+            self.places.moves["cpu", str(device)] += 1
         return result
 
     def _to(self, x: Tensor, *args: Any, **named: Any) -> Tensor:
@@ -217,10 +256,10 @@ class _Naming(TorchFunctionMode):
                 named["dtype"] = value
             elif not (value is None or isinstance(value, bool)):
                 device = value
-        if device is not None and _device(device).type not in _PRETENDED:
+        if device is not None and self.places.named(device).type not in _PRETENDED:
             return x.to(device, **named)
         converted = x.to(**{"dtype": x.dtype, **named})
-        return converted if device is None else self._on(converted, _device(device), x)
+        return converted if device is None else self._on(converted, self.places.named(device), x)
 
     def _on(self, converted: Tensor, device: torch.device, origin: Tensor) -> Tensor:
         return converted if device == self.places.where(origin) else cast(Tensor, _Move.apply(converted, self.places, device))  # type: ignore[no-untyped-call]
@@ -230,11 +269,36 @@ class _Naming(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
         return x
 
+    def _listed(self, x: Tensor) -> Any:
+        self.places.waits += self.places.where(x).type == "cuda"
+        return x.tolist()
+
+    def _copied(self, x: Tensor, memo: Any) -> Tensor:
+        copy = cast(Tensor, x.__deepcopy__(memo))  # type: ignore[no-untyped-call]
+        self.places.put(copy, self.places.where(x))
+        return copy
+
+    def _new(self, x: Tensor, data: Any, device: Any = None, **named: Any) -> Tensor:
+        made = x.new_tensor(data, **named)
+        self.places.put(made, self.places.where(x) if device is None else self.places.named(device))
+        return made
+
+    def _as_tensor(self, data: Any, dtype: torch.dtype | None = None, device: Any = None) -> Tensor:
+        """What shares its memory with the data is moved, not marked."""
+        made = torch.as_tensor(data, dtype=dtype)
+        target = self.places.named(device) if device is not None else self.places.where(data) if isinstance(data, Tensor) else CPU
+        return made.to(target) if target.type not in _PRETENDED else self._on(made, target, data if isinstance(data, Tensor) else made)
+
+    @staticmethod
+    def _device(*named: Any, **more: Any) -> torch.device:
+        """A number alone is a GPU's."""
+        return torch.device("cuda", *named) if named and isinstance(named[0], int) else torch.device(*named, **more)
+
 
 @contextmanager
 def gpus(count: int = 2, free: int = 64_000_000_000) -> Iterator[Gpus]:
     """So many GPUs with so many free bytes each, until the block ends."""
-    places = Gpus()
+    places = Gpus(count)
     naming = _Naming(places)
     histogram, engine = torch.histc, torch.autograd.graph._engine_run_backward
 
@@ -276,6 +340,8 @@ def gpus(count: int = 2, free: int = 64_000_000_000) -> Iterator[Gpus]:
         stack.enter_context(mock.patch.dict(os.environ, HF_DEACTIVATE_ASYNC_LOAD="1"))  # modes are a thread's own
         # Layers that are computed again are told the CPU as a device where they were told the GPU before, or the other way round: not compared.
         stack.enter_context(mock.patch.dict(checkpoint._allowed_determinism_checks_to_fns, default=lambda x: {"shape": x.shape, "dtype": x.dtype}))
+        is_torch_cuda_available.cache_clear()
+        stack.callback(is_torch_cuda_available.cache_clear)
         stack.enter_context(_Computing(places))
         stack.enter_context(naming)
         yield places

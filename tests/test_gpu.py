@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from transformers import AutoConfig
 from typer.testing import CliRunner, Result
 
 from affinage.cli import app
 from affinage.doctor import tiny_model
 from affinage.store import read_scores
-from pretended import Gpus, gpus
+from pretended import GPU, TOLERANCE, Gpus, gpus
 from tiny import likes, questions, write_questions
 
 RUN = CliRunner()
-GPU = torch.device("cuda", 0)
-TOLERANCE = 1e-3
-"""Of log-probabilities near -20: a few steps of AdamW make rounding larger."""
+REAL = torch.cuda.is_available()
 
 
 class TestThePretence:
@@ -32,36 +35,65 @@ class TestThePretence:
 
     def test_tensors_of_two_devices_do_not_meet(self, places: Gpus) -> None:
         here, there = torch.ones(3), torch.ones(3, device="cuda")
+        whole, index, number = torch.arange(3), torch.tensor([0, 2], device="cuda"), torch.zeros(())
         assert (here.device, there.device, (there * 2)[1:].device) == (torch.device("cpu"), GPU, GPU)
-        for operation, operands in ((torch.add, (here, there)), (torch.matmul, (there, here)), (torch.cat, ([here, there],))):
+        refused: list[tuple[Callable[..., Any], Sequence[Any]]] = [
+            (torch.add, (here, there)),
+            (torch.matmul, (there, here)),
+            (torch.cat, ([here, there],)),
+            (here.__getitem__, (index,)),
+            (whole.__getitem__, (index,)),
+            (there.__getitem__, (index.to("cuda:1"),)),
+            (torch.arange(3, device="cuda").__setitem__, (index, whole[:2])),
+            (number.add_, (there.sum(),)),
+        ]
+        for operation, operands in refused:
             with pytest.raises(RuntimeError, match="at least two devices"):
                 operation(*operands)
-        with pytest.raises(RuntimeError, match="at least two devices"):
-            there[here.to("cuda:1").long()]
         assert (there + torch.tensor(1.0)).device == GPU, "a number may come from main memory"
         assert there[torch.tensor([0, 2])].tolist() == [1, 1], "and so may indices"
+
+    def test_copies_lie_where_they_were_made(self, places: Gpus) -> None:
+        here, there = torch.ones(3), torch.ones(3, device="cuda")
+        assert copy.deepcopy(there).device == there.device == GPU
+        assert torch.as_tensor(here, device="cuda").device == GPU
+        assert here.device == torch.device("cpu")
+        assert (there.new_tensor([1.0]).device, here.type_as(there).device) == (GPU, GPU)
+        assert np.asarray(here).tolist() == [1, 1, 1]
 
     def test_what_cuda_refuses_is_refused(self, places: Gpus) -> None:
         with pytest.raises(TypeError, match="to numpy"):
             torch.ones(3, device="cuda").numpy()
-        with pytest.raises(RuntimeError, match="generator"):
-            torch.randn(3, device="cuda", generator=torch.Generator())
+        for device, stream in (("cuda", "cpu"), ("cpu", "cuda")):
+            with pytest.raises(RuntimeError, match="generator"):
+                torch.randn(3, device=device, generator=torch.Generator(stream))
         assert torch.randn(3, device="cuda", generator=torch.Generator("cuda")).device == GPU
+        with pytest.raises(RuntimeError, match="invalid device ordinal"):
+            torch.ones(3).to("cuda:2")
 
-    def test_gradients_go_back_and_moves_are_counted(self, places: Gpus) -> None:
+    def test_gradients_go_back_and_what_crosses_is_counted(self, places: Gpus) -> None:
         leaf = torch.ones(3, requires_grad=True)
         (leaf.to("cuda") * 2).sum().backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
         assert (leaf.grad.tolist(), leaf.grad.device) == ([2, 2, 2], torch.device("cpu"))
         assert places.moves == {("cpu", "cuda:0"): 1, ("cuda:0", "cpu"): 1}
-        assert float(torch.ones((), device="cuda")) == 1
-        assert places.waits == 1
+        there = torch.ones(3, device="cuda")
+        assert (float(there[0]), there.tolist(), there[there > 0].device, places.waits) == (1, [1, 1, 1], GPU, 3)
 
     def test_it_ends(self) -> None:
-        with gpus():
-            assert torch.cuda.is_available()
-        assert torch.ones(3).device == torch.device("cpu")
+        made: list[Any] = [torch.Generator()]
+
+        def fails() -> None:
+            with gpus():
+                made.append(torch.ones(3, device="cuda"))
+                torch.randn(3, device="cuda", generator=made[0])
+
+        with pytest.raises(RuntimeError, match="generator"):
+            fails()
+        assert (made[1].device, torch.cuda.is_available()) == (torch.device("cpu"), REAL)
         assert torch.Generator.__module__ == "torch._C"
+        modes = _get_current_function_mode_stack(), _get_current_dispatch_mode_stack()  # type: ignore[no-untyped-call]
+        assert modes == ([], [])
 
 
 STUDY = """\

@@ -96,24 +96,25 @@ def tiny_model(configuration: Any, device: str = "cpu") -> Iterator[Check]:
         configuration: of transformers.
         device: where it computes.
     """
-    what = "This torch or transformers computes something else than the tested ones: install those of constraints.txt."
-    todo = what if device == "cpu" else f"{what} Does torch fit the GPU's driver? Until it does, set `model.device` to cpu."
+    todo = "This torch or transformers computes something else than the tested ones: install those of constraints.txt."
+    if device != "cpu":
+        todo += " Does torch fit the GPU's driver? Until it does, set `model.device` to cpu."
     for check in (
-        tried("token tree", lambda: _probed(configuration, device), todo),
-        tried("one training step", lambda: _step(configuration, device), todo),
+        tried("token tree", lambda: _probed(configuration, device, todo), todo),
+        tried("one training step", lambda: _step(configuration, device, todo), todo),
     ):
         yield check if device == "cpu" else replace(check, name=f"{check.name} on {device.upper()}")
 
 
-def _probed(configuration: Any, device: str) -> Check:
+def _probed(configuration: Any, device: str, todo: str) -> Check:
     small = tiny(configuration)
     found = probe(random_model(small).to(device), small)
     if not found.passed:
-        return Check("token tree", "wrong", f"{found.architecture}: {found.reason}", "Install the torch and transformers of constraints.txt.")
+        return Check("token tree", "wrong", f"{found.architecture}: {found.reason}", todo)
     return Check("token tree", "ok", f"a tiny {found.architecture} computes on it what it computes one by one, to {found.difference:.1e}")
 
 
-def _step(configuration: Any, device: str) -> Check:
+def _step(configuration: Any, device: str, todo: str) -> Check:
     """One step of AdamW on a LoRA of the tiny model must lower its loss."""
     small = tiny(configuration)
     # Nothing is tokenised here: the sequences are ids already.
@@ -131,5 +132,5 @@ def _step(configuration: Any, device: str) -> Check:
         optimiser.step()
         losses.append(float(loss.detach()))
     if not losses[1] < losses[0]:
-        return Check("one training step", "wrong", f"the loss went from {losses[0]:.4f} to {losses[1]:.4f}", "Install the torch of constraints.txt.")
+        return Check("one training step", "wrong", f"the loss went from {losses[0]:.4f} to {losses[1]:.4f}", todo)
     return Check("one training step", "ok", f"the loss went from {losses[0]:.4f} to {losses[1]:.4f}")
