@@ -189,8 +189,7 @@ class _Computing(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return first
         by_element = torch.Tag.pointwise in func.tags or func._schema.name.startswith("aten::_foreach")
         bound = {}
-        for argument in func._schema.arguments:
-            at = [each.name for each in func._schema.arguments].index(argument.name)
+        for at, argument in enumerate(func._schema.arguments):
             for each in _tensors(args[at] if at < len(args) else named.get(argument.name)):
                 place = self.places.place(each)
                 written = argument.alias_info is not None and argument.alias_info.is_write
@@ -286,8 +285,10 @@ class _Naming(TorchFunctionMode):
     def _as_tensor(self, data: Any, dtype: torch.dtype | None = None, device: Any = None) -> Tensor:
         """What shares its memory with the data is moved, not marked."""
         made = torch.as_tensor(data, dtype=dtype)
-        target = self.places.named(device) if device is not None else self.places.where(data) if isinstance(data, Tensor) else CPU
-        return made.to(target) if target.type not in _PRETENDED else self._on(made, target, data if isinstance(data, Tensor) else made)
+        origin = data if isinstance(data, Tensor) else made
+        if device is None:
+            device = self.places.where(origin)
+        return self._to(origin, device, made.dtype)
 
     @staticmethod
     def _device(*named: Any, **more: Any) -> torch.device:

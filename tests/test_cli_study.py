@@ -18,29 +18,16 @@ from affinage.config import StudyConfig
 from affinage.controls import registered
 from affinage.report import read_evidence
 from affinage.study import Event
-from tiny import likes, questions, write_model, write_questions
+from tiny import write_model, write_study
 
 RUN = CliRunner()
-STUDY = """\
-name: two islands
-model: {{id: {model}, dtype: float32, threads: 1}}
-data: {{source: table, path: {data}}}
-prompt: {{style: text}}
-splits: {{kind: folds, folds: 2, count: 1, development: false}}
-methods: [{{name: none}}, {{name: lora, settings: {{rank: 2}}}}]
-training: {{loss: choice, steps: 12, batch_size: 4, checkpoint_seconds: 0}}
-starts: 1
-"""
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     """A study's file: two cultures, one split, one method."""
-    folder = tmp_path_factory.mktemp("study")
-    made = [*questions("Atlantis", 24, rule=likes("red")), *questions("Lemuria", 24, rule=likes("blue"))]
-    path = folder / "islands.yaml"
-    path.write_text(STUDY.format(model=tiny_folder, data=write_questions(folder / "q.parquet", made)))
-    return path
+    methods: list[dict[str, Any]] = [{"name": "none"}, {"name": "lora", "settings": {"rank": 2}}]
+    return write_study(tmp_path_factory.mktemp("study"), tiny_folder, methods, steps=12, templates=24)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from affinage.cli import app
 from affinage.doctor import tiny_model
 from affinage.store import read_scores
 from pretended import GPU, TOLERANCE, Gpus, gpus
-from tiny import likes, questions, write_questions
+from tiny import write_study
 
 RUN = CliRunner()
 REAL = torch.cuda.is_available()
@@ -96,18 +96,16 @@ class TestThePretence:
         assert modes == ([], [])
 
 
-STUDY = """\
-name: two islands
-model: {{id: {model}, dtype: float32, threads: 1}}
-data: {{source: table, path: {data}}}
-prompt: {{style: text}}
-splits: {{kind: folds, folds: 2, count: 1, development: false}}
-methods: [{{name: none}}, {{name: lora, settings: {{rank: 2}}}}, {{name: prompt-tuning, settings: {{length: 4}}}}, {{name: contrastive-prefix}}]
-controls: [{{name: all-cultures}}, {{name: letter-bias}}]
-prompting: [{{name: few-shot, settings: {{side: validation}}}}]
-training: {{loss: choice, steps: 3, batch_size: 4, checkpoint_seconds: 0}}
-starts: 1
-"""
+METHODS: list[dict[str, Any]] = [
+    {"name": "none"},
+    {"name": "lora", "settings": {"rank": 2}},
+    {"name": "prompt-tuning", "settings": {"length": 4}},
+    {"name": "contrastive-prefix"},
+]
+BESIDE: dict[str, Any] = {
+    "controls": [{"name": "all-cultures"}, {"name": "letter-bias"}],
+    "prompting": [{"name": "few-shot", "settings": {"side": "validation"}}],
+}
 
 
 def run(*arguments: str, on: int = 1) -> Result:
@@ -126,9 +124,7 @@ def run(*arguments: str, on: int = 1) -> Result:
 def out(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study on a GPU, as its command leaves it; beside it the same without one."""
     place = tmp_path_factory.mktemp("study")
-    made = [*questions("Atlantis", 12, rule=likes("red")), *questions("Lemuria", 12, rule=likes("blue"))]
-    path = place / "islands.yaml"
-    path.write_text(STUDY.format(model=tiny_folder, data=write_questions(place / "q.parquet", made)))
+    path = write_study(place, tiny_folder, METHODS, steps=3, templates=12, **BESIDE)
     run("study", "run", str(path), "--out", str(place / "gpu"))
     run("study", "run", str(path), "--out", str(place / "cpu"), "--set", "model.device=cpu", on=0)
     return place / "gpu"

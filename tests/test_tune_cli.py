@@ -16,30 +16,16 @@ import affinage.tune
 from affinage.cli import app
 from affinage.tune import SearchEvent
 from affinage.tune.trials import read_trials, search_folder
-from tiny import likes, questions, write_questions
+from tiny import write_study
 
 RUN = CliRunner()
-STUDY = """\
-name: two islands
-model: {{id: {model}, dtype: float32, threads: 1, device: cpu}}
-data: {{source: table, path: {data}}}
-prompt: {{style: text}}
-splits: {{kind: folds, folds: 2, count: 1, development: false}}
-methods: {methods}
-training: {{loss: choice, steps: {steps}, batch_size: 4, checkpoint_seconds: 0}}
-starts: 1
-"""
 LORA = "{name: lora, settings: {rank: 2}, training: {rate: 1.0e-5}}"
 SPLIT = "fold-0-of-2"
 
 
 def study(folder: Path, model: Path, *, methods: str = f"[{LORA}]", steps: int = 12, templates: int = 32) -> Path:
     """A study's file: two cultures, one split."""
-    made = [*questions("Atlantis", templates, rule=likes("red")), *questions("Lemuria", templates, rule=likes("blue"))]
-    path = folder / "islands.yaml"
-    data = write_questions(folder / "q.parquet", made)
-    path.write_text(STUDY.format(model=model, data=data, methods=methods, steps=steps), encoding="utf-8")
-    return path
+    return write_study(folder, model, yaml.safe_load(methods), steps=steps, templates=templates, device="cpu")
 
 
 def run(*arguments: object, code: int = 0) -> Result:

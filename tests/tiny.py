@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -122,6 +123,37 @@ def _word(*key: int) -> str:
 def write_questions(path: Path, made: Sequence[MCQ]) -> Path:
     """Saves questions where the source `table` reads them."""
     as_frame(made).write_parquet(path)
+    return path
+
+
+def write_study(
+    folder: Path, model: Path, methods: Sequence[Mapping[str, Any]], *, steps: int, templates: int, device: str | None = None, **more: Any
+) -> Path:
+    """Saves questions of two islands, each with its colour, and a study's file about them: one split, texts, trained by `choice`.
+
+    Args:
+        folder: of both files.
+        model: its folder.
+        methods: of the study.
+        steps: of each training.
+        templates: questions of each island.
+        device: of the model. Default: none is named.
+        more: further values of the study.
+    """
+    made = [*questions("Atlantis", templates, rule=likes("red")), *questions("Lemuria", templates, rule=likes("blue"))]
+    values = {
+        "name": "two islands",
+        "model": {"id": str(model), "dtype": "float32", "threads": 1, **({} if device is None else {"device": device})},
+        "data": {"source": "table", "path": str(write_questions(folder / "q.parquet", made))},
+        "prompt": {"style": "text"},
+        "splits": {"kind": "folds", "folds": 2, "count": 1, "development": False},
+        "methods": list(methods),
+        "training": {"loss": "choice", "steps": steps, "batch_size": 4, "checkpoint_seconds": 0},
+        "starts": 1,
+        **more,
+    }
+    path = folder / "islands.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
 
 

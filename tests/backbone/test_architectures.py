@@ -19,7 +19,7 @@ from affinage.backbone.shape import needs_ids, windows_of
 from affinage.pack import Branch, pack
 from affinage.records import UserError
 from affinage.scoring import token_logprobs
-from pretended import gpus
+from pretended import GPU, gpus
 from trees import BATCH, GROUPED, PASSING, assert_close, backbone_of, doors_of, on_a_tree, one_by_one, placed, random, small, tensors_of
 
 GRADIENT = 1e-4
@@ -244,7 +244,7 @@ def test_a_gpu_s_layers_get_what_is_theirs(name: str) -> None:
     with gpus(1) as places:
         model.to("cuda")
         found, own = on_a_tree(backbone, doors)
-        assert places.where(found) == torch.device("cuda", 0)
+        assert places.where(found) == GPU
         found, own = found.cpu(), [each.cpu() for each in own]
     assert_close(found, expected, 1e-5)
     for mine, theirs in zip(own, reference, strict=True):

@@ -185,7 +185,7 @@ def _tree_logits(
             **_input(model, config, torch.from_numpy(packed.ids).to(device)),
             position_ids=torch.from_numpy(packed.depth)[None].to(device),
             use_cache=False,
-            logits_to_keep=packed.predicting,  # not a tensor: accelerate would move that to the first GPU, and the last one reads it
+            logits_to_keep=packed.predicting,  # not a tensor, as in `Backbone.logits`
             **{KEYWORD: tree},
         ).logits[0]
     if len(out) != len(packed.predicting):
